@@ -1,0 +1,1 @@
+"""What is special per guest family: boot files, structured merges, exclusions, identity, guest tools."""

@@ -1,0 +1,1 @@
+"""Drivers of hypervisors behind one Protocol."""

@@ -1,0 +1,1 @@
+"""Frozen data, identifiers, enumerations and pure rules. Nothing here reads, writes or runs anything."""

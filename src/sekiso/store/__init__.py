@@ -1,0 +1,1 @@
+"""Where layers live: the layer file, the local layer store."""
