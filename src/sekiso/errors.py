@@ -8,6 +8,7 @@ by the English template), and so that it crosses a process or an agent link as d
 from __future__ import annotations
 
 import enum
+from string import Formatter
 from typing import Any, ClassVar
 
 
@@ -85,6 +86,11 @@ class _Gaps(dict[str, object]):
 def fill(template: str, params: dict[str, object]) -> str:
     """Fill a text template; a parameter that was not given becomes empty."""
     return template.format_map(_Gaps(params)).strip()
+
+
+def gaps(template: str) -> frozenset[str]:
+    """Return the names of the parameters that a text template has gaps for."""
+    return frozenset(name for _, name, _, _ in Formatter().parse(template) if name)
 
 
 class DamagedInputError(SekisoError):

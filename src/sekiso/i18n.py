@@ -1,15 +1,24 @@
-"""Texts in the reader's language: one catalogue for all, keyed by the English text."""
+"""Texts in the reader's language: one catalogue for all, keyed by the English text.
+
+A text that was put together with values (`f"{name} has {count} disks."`) is looked up by its template:
+`script/i18n.py` writes such a template into the catalogue with named gaps, `{name} has {count} disks.`,
+and here the English text is matched against it and the values are put into the translation.
+"""
 
 from __future__ import annotations
 
 import locale
 import os
+import re
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from sekiso.errors import SekisoError, fill
+from sekiso.errors import SekisoError, fill, gaps
 
 LANGUAGES = ("en", "ja")
+_LONGEST_MATCHED_CHARS = 4000
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 
 
 def preferred_language(explicit: str | None = None) -> str:
@@ -25,7 +34,7 @@ def translate(text: str, language: str) -> str:
     """Return `text` in `language`; the text itself where there is no translation."""
     if language == "en" or not text:
         return text
-    return _catalogue(language).get(text) or text
+    return _lookup(text, language) or text
 
 
 def render_error(error: SekisoError, language: str) -> tuple[str, str, str]:
@@ -34,6 +43,66 @@ def render_error(error: SekisoError, language: str) -> tuple[str, str, str]:
     texts = (error.brief, error.why, error.resolution)
     brief, why, resolution = (fill(translate(t, language), params) for t in texts)
     return brief, why, resolution
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    start: str
+    pattern: re.Pattern[str]
+    translation: str
+
+    def fill(self, text: str, language: str) -> str | None:
+        """Return the translation filled with the values found in `text`, or None if it is another text."""
+        if not text.startswith(self.start):
+            return None
+        match = self.pattern.fullmatch(text)
+        if match is None:
+            return None
+        return fill(self.translation, {k: translate(v, language) for k, v in match.groupdict().items()})
+
+
+def _lookup(text: str, language: str) -> str | None:
+    known = _catalogue(language).get(text)
+    if known or len(text) > _LONGEST_MATCHED_CHARS:
+        return known
+    for splitter, joint in ((re.compile(r"\n"), "\n"), (_SENTENCE_END, "")):
+        pieces = splitter.split(text)
+        found = [_lookup(piece, language) for piece in pieces] if len(pieces) > 1 else []
+        if found and all(found):
+            return joint.join(piece or "" for piece in found)
+    return next(filter(None, (t.fill(text, language) for t in _templates(language))), None)
+
+
+@cache
+def _templates(language: str) -> tuple[_Template, ...]:
+    """The texts with gaps; those that say most come first."""
+    with_gaps = [(t, v) for t, v in _catalogue(language).items() if _is_matchable(t)]
+    with_gaps.sort(key=lambda item: -len(_literal(item[0])))
+    return tuple(_Template(t.partition("{")[0], _pattern(t), v) for t, v in with_gaps)
+
+
+def _is_matchable(template: str) -> bool:
+    # A template that is nearly all gap (`{reason}`) would match anything.
+    return bool(gaps(template)) and len(re.findall(r"[A-Za-z]{2,}", _literal(template))) >= 2
+
+
+def _literal(template: str) -> str:
+    return re.sub(r"{\w+}", "", template)
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    pieces = re.split(r"{(\w+)}", template)
+    seen: set[str] = set()
+    out: list[str] = []
+    for index, piece in enumerate(pieces):
+        if index % 2 == 0:
+            out.append(re.escape(piece))
+        elif piece in seen:
+            out.append(f"(?P={piece})")
+        else:
+            seen.add(piece)
+            out.append(f"(?P<{piece}>.+?)")
+    return re.compile("".join(out), re.DOTALL)
 
 
 @cache
