@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,12 +71,16 @@ class Volume(Protocol):
         """
         ...
 
+    def is_directory(self, path: str) -> bool:
+        """Whether `path` (exact spelling, no links followed) is a folder; False if it is absent."""
+        ...
+
     def tree(
         self,
         sink: BlobSink,
         *,
         only: Collection[str] | None = None,
-        exclude: Collection[str] = (),
+        exclude: Container[str] = (),
         progress: Progress = NO_PROGRESS,
     ) -> Node:
         """Read the tree and hand every stream to `sink`.
@@ -85,7 +89,7 @@ class Volume(Protocol):
             sink: takes the content.
             only: read just these paths, and the folders above them (those without their other content);
                 None reads everything.
-            exclude: paths left out with all below them.
+            exclude: says of a path whether it is left out, with all below it.
             progress: counts bytes of content.
 
         Raises:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha1
 from typing import Protocol
+
+from sekiso.wim.tree import NO_BLOB
 
 
 class BlobSink(Protocol):
@@ -20,3 +23,18 @@ class BlobSink(Protocol):
             ValueError: the chunks do not add up to `size_bytes`.
         """
         ...
+
+
+class HashSink:
+    """A sink that keeps no content: for comparing a volume with a tree."""
+
+    def add(self, chunks: Iterable[bytes | memoryview], size_bytes: int) -> bytes:
+        """Return the SHA-1 of one stream; see `BlobSink.add`."""
+        digest = sha1()
+        total = 0
+        for chunk in chunks:
+            digest.update(chunk)
+            total += len(chunk)
+        if total != size_bytes:
+            raise ValueError(f"{size_bytes} bytes were announced, {total} came")
+        return digest.digest() if total else NO_BLOB
