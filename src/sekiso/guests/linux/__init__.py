@@ -1,0 +1,1 @@
+"""Linux guests of the Debian family: Debian and Ubuntu."""
