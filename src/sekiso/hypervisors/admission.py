@@ -28,6 +28,9 @@ from sekiso.hypervisors.rules import (
 )
 from sekiso.model.machine import DiskFormat
 
+#: Controller of a disk that is only looked at.
+READER = DiskController.SCSI
+
 
 @dataclass(frozen=True, slots=True)
 class HostView:
@@ -76,7 +79,7 @@ def admit_disk(machine: MachineFacts, disk: DiskAttachment, view: HostView) -> D
         SekisoError: as listed at `HypervisorDriver.attach_disk`.
     """
     check_disk(machine.spec, disk)
-    check_change(machine, disk, "attach an IDE disk" if disk.controller == "ide" else "attach a disk")
+    check_change(machine, disk, operation("attach", disk))
     _check_disk_here(disk, view)
     _check_not_twice(machine.spec, disk, machine.disks)
     return place_disk(machine.spec, disk)
@@ -106,7 +109,7 @@ def admit_packaging_disk(boot_disk: DiskFile, target: Path, view: HostView) -> N
         DiskInUseError: a machine may write to it.
         AlreadyExistsError: the target exists.
     """
-    reader = DiskAttachment(boot_disk.path, boot_disk.format, DiskController.SCSI, read_only=True)
+    reader = DiskAttachment(boot_disk.path, boot_disk.format, READER, read_only=True)
     _check_disk_here(reader, view)
     refuse_overwrite(target)
 
@@ -139,6 +142,11 @@ def refuse_overwrite(target: Path) -> None:
     """
     if target.exists() or target.is_symlink():
         raise AlreadyExistsError(what="The disk", name=target, remedy="Choose another path.")
+
+
+def operation(verb: str, disk: DiskAttachment) -> str:
+    """Return the words for what is done to a disk."""
+    return f"{verb} {'an IDE' if disk.controller is DiskController.IDE else 'a'} disk"
 
 
 def with_disk(spec: MachineSpec, disk: DiskAttachment) -> MachineSpec:

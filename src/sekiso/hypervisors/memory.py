@@ -23,6 +23,7 @@ from sekiso.hypervisors.admission import (
     admit_machine,
     admit_merge,
     admit_packaging_disk,
+    operation,
     with_disk,
     without_disk,
 )
@@ -217,9 +218,7 @@ class MemoryDriver:
         with self._lock:
             machine = self._find(machine_id)
             spec, disk = without_disk(_facts(machine), path)
-            check_change(
-                _facts(machine), disk, "detach an IDE disk" if disk.controller == "ide" else "detach a disk"
-            )
+            check_change(_facts(machine), disk, operation("detach", disk))
             machine.spec = spec
 
     def create_packaging_disk(self, boot_disk: DiskFile, path: Path) -> DiskFile:

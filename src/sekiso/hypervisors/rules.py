@@ -117,6 +117,8 @@ def check_disk(spec: MachineSpec, disk: DiskAttachment) -> None:
         raise RuleError(field="path", reason="The path is not absolute.", remedy="Give the whole path.")
     if spec.generation is Generation.TWO and disk.controller is DiskController.IDE:
         raise _generation(spec, "Generation 2 has no IDE controller.", "Attach the disk to SCSI.")
+    if disk.read_only and disk.controller is DiskController.IDE:
+        raise _generation(spec, "An IDE disk can always be written to.", "Attach the disk to SCSI.")
     if disk.boot_order is not None:
         if spec.generation is Generation.ONE and disk.controller is not DiskController.IDE:
             raise _generation(spec, "Generation 1 boots from IDE disks only.", "Attach the boot disk to IDE.")
