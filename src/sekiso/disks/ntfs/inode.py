@@ -17,6 +17,8 @@ from sekiso.disks.ntfs.records import Records, attribute_list_entries, load_reco
 
 _COMPRESSED, _ENCRYPTED, _SPARSE = 0x00FF, 0x4000, 0x8000
 _LIST_LIMIT_BYTES = 256 << 10
+#: Names are read in bulk; indexes only repeat what the files say.
+_NOT_CONTENT = (scan.FILE_NAME, scan.INDEX_ROOT, scan.INDEX_ALLOCATION, scan.BITMAP)
 
 
 @dataclass(slots=True)
@@ -38,7 +40,7 @@ class Inode:
         reparse: reparse point with its header, if any.
         object_id: content of $OBJECT_ID, if any.
         security: its own security descriptor, if any.
-        has_ea: whether it has OS/2 extended attributes.
+        ea: OS/2 extended attributes, if any.
         utility_streams: names of logged utility streams (`$EFS`, `$TXF_DATA`).
     """
 
@@ -140,28 +142,53 @@ class FileTable:
             reason = f"File record {number}: {exc}"
             raise self.access.damaged(self.offset_of(number), reason) from exc
 
+    def streams_of(self, number: int, kind: int) -> dict[str, Stream]:
+        """Return the attributes of one kind of a file by name; empty if it is not in use.
+
+        Raises:
+            DamagedInputError: its records are broken.
+        """
+        row = self.records.row_of(number)
+        if row < 0:
+            return {}
+        try:
+            pieces = self._pieces([row, *self._extensions.get(number, ())], kind)
+            return {name: self._join(parts) for (_, name), parts in pieces.items()}
+        except (ValueError, struct.error) as exc:
+            reason = f"File record {number}: {exc}"
+            raise self.access.damaged(self.offset_of(number), reason) from exc
+
     def _load(self, number: int, row: int) -> Inode:
         records = self.records
         inode = Inode(number, int(records.sequence[row]), bool(records.directory[row]))
-        pieces: dict[tuple[int, str], list[_Piece]] = {}
         rows = [row, *self._extensions.get(number, ())]
-        first = self.attributes.first
-        for each in rows:
-            record = records.rows[each].tobytes()
-            if each in self.attributes.broken:
-                raise ValueError("Its attributes are broken.")
-            for index in range(int(first[each]), int(first[each + 1])):
-                kind = int(self.attributes.kind[index])
-                if kind in (scan.FILE_NAME, scan.INDEX_ROOT, scan.INDEX_ALLOCATION, scan.BITMAP):
-                    continue
-                name, piece = self._piece(record, int(self.attributes.offset[index]), index)
-                pieces.setdefault((kind, name), []).append(piece)
+        pieces = self._pieces(rows, None)
         for (kind, name), parts in pieces.items():
             self._put(inode, kind, name, self._join(parts))
         listed = pieces.get((scan.ATTRIBUTE_LIST, ""))
         if listed is not None or len(rows) > 1:
             self._check_list(number, rows, listed)
         return inode
+
+    def _pieces(self, rows: Sequence[int], wanted: int | None) -> dict[tuple[int, str], list[_Piece]]:
+        """Return the attribute records of one file by kind and name: of one kind, or all that make it."""
+        found: dict[tuple[int, str], list[_Piece]] = {}
+        first = self.attributes.first
+        for row in rows:
+            record = self.records.rows[row].tobytes()
+            if row in self._broken:
+                raise ValueError("Its attributes are broken.")
+            for index in range(int(first[row]), int(first[row + 1])):
+                kind = int(self.attributes.kind[index])
+                if kind in _NOT_CONTENT if wanted is None else kind != wanted:
+                    continue
+                name, piece = self._piece(record, int(self.attributes.offset[index]), index)
+                found.setdefault((kind, name), []).append(piece)
+        return found
+
+    @cached_property
+    def _broken(self) -> frozenset[int]:
+        return frozenset(self.attributes.broken.tolist())
 
     def _piece(self, record: bytes, at: int, index: int) -> tuple[str, _Piece]:
         length = int(self.attributes.length[index])

@@ -20,6 +20,7 @@ RECORD_NUMBER_MASK = (1 << 48) - 1
 _PIECE_BYTES = 8 << 20
 _MAX_TABLE_BYTES = 8 << 30
 _STRIDE = 512
+_FILE, _BAAD = 0x454C4946, 0x44414142  # the signatures as numbers
 _AT_ATTRIBUTE_LIST, _AT_DATA, _AT_END = 0x20, 0x80, 0xFFFFFFFF
 
 
@@ -136,22 +137,30 @@ def read_extents(access: VolumeBytes, extents: Sequence[Extent], offset: int, le
 
 
 def _undo_fixups(rows: Bytes2D) -> tuple[Ints, Ints]:
-    """Put the saved ends of sectors back in place.
+    """Put the saved ends of sectors of file records back in place.
 
     Returns:
         The rows that are in use and whole, and the rows that are torn.
+    """
+    signature = np.ascontiguousarray(rows[:, :4]).view("<u4").reshape(-1)
+    used = np.nonzero((signature == _FILE) & ((rows[:, 22] & 1) == 1))[0].astype(np.int64)
+    whole = undo_block_fixups(rows, used)
+    torn = np.concatenate([np.nonzero(signature == _BAAD)[0], used[~whole]])
+    return used[whole], np.sort(torn).astype(np.int64)
+
+
+def undo_block_fixups(rows: Bytes2D, chosen: Ints) -> npt.NDArray[np.bool_]:
+    """Put the saved ends of sectors back in place, in some rows of an array.
+
+    Returns:
+        For each chosen row whether it is whole: each of its sectors was written by the same write.
 
     Source: Linux-NTFS documentation, "Fixup"; the stride is 512 bytes for every sector size.
     """
-    size = rows.shape[1]
-    count = size // _STRIDE
-    signature = np.ascontiguousarray(rows[:, :4]).view("<u4").reshape(-1)
-    in_use = (signature == 0x454C4946) & ((rows[:, 22] & 1) == 1)
-    baad = signature == 0x44414142
-    at = u16(rows, 4)
-    sound = (u16(rows, 6) == count + 1) & (at >= 40) & (at % 2 == 0) & (at + 2 * (count + 1) <= _STRIDE - 2)
-    good = np.nonzero(in_use & sound)[0]
-    at = at[good]
+    count = rows.shape[1] // _STRIDE
+    at, entries = u16(rows, 4)[chosen], u16(rows, 6)[chosen]
+    sound = (entries == count + 1) & (at >= 40) & (at % 2 == 0) & (at + 2 * (count + 1) <= _STRIDE - 2)
+    good, at = chosen[sound], at[sound]
     whole = np.ones(len(good), bool)
     for sector in range(1, count + 1):
         tail = sector * _STRIDE - 2
@@ -161,8 +170,9 @@ def _undo_fixups(rows: Bytes2D) -> tuple[Ints, Ints]:
         tail = sector * _STRIDE - 2
         for byte in (0, 1):
             rows[good, tail + byte] = rows[good, at + 2 * sector + byte]
-    torn = np.concatenate([np.nonzero(baad | (in_use & ~sound))[0], good[~whole]])
-    return good[whole].astype(np.int64), np.sort(torn).astype(np.int64)
+    result = np.zeros(len(chosen), bool)
+    result[np.nonzero(sound)[0]] = whole
+    return result
 
 
 # --- finding the table: record 0 describes it, perhaps with extension records that lie in itself ---

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sekiso.disks.ntfs.content import Stream, read_all, read_chunks
+from sekiso.disks.ntfs.content import Stream, read_chunks
 from sekiso.disks.ntfs.inode import Inode
 from sekiso.disks.ntfs.paths import ROOT_RECORD, NameEntry
 from sekiso.errors import DamagedInputError, UnsupportedInputError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _REPARSE_TAG_DEDUP = 0x80000013
 #: Flag that WIM keeps beside a reparse tag: the target was not rewritten for another place.
 REPARSE_NOT_FIXED = 1 << 16
-_MAX_OBJECT_ID_BYTES = 64
 _MAX_ORPHANS_NAMED = 20
 
 
@@ -129,7 +128,7 @@ class TreeReader:
             data=streams.pop("", NO_BLOB),
             named_streams=tuple(streams.items()),
             reparse=self._reparse(inode, path),
-            object_id=object_id(self._volume, inode),
+            object_id=self._volume.object_id(inode),
             children={} if inode.is_directory else None,
         )
 
@@ -201,14 +200,6 @@ def visible_attributes(inode: Inode) -> int:
     """Return the attributes as libntfs-3g shows them: the folder bit by the record, NORMAL for none."""
     bits = inode.attributes | DIRECTORY if inode.is_directory else inode.attributes & ~DIRECTORY
     return bits or NORMAL
-
-
-def object_id(volume: NtfsVolume, inode: Inode) -> bytes | None:
-    """Return the 16 bytes of a file's object id, None if it has none."""
-    if inode.object_id is None:
-        return None
-    content = read_all(volume.access, inode.object_id, _MAX_OBJECT_ID_BYTES)
-    return content[:16] if len(content) >= 16 else None
 
 
 def _folders_above(paths: Collection[str]) -> frozenset[str]:

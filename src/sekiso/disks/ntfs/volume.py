@@ -13,6 +13,7 @@ from sekiso.disks.ntfs import health
 from sekiso.disks.ntfs.content import Stream, read_all, read_chunks
 from sekiso.disks.ntfs.geometry import VolumeBytes
 from sekiso.disks.ntfs.inode import FileTable, Inode
+from sekiso.disks.ntfs.objectids import OBJECT_ID_BYTES, read_births
 from sekiso.disks.ntfs.paths import ROOT_RECORD, PathIndex
 from sekiso.disks.ntfs.security import SECURE_RECORD, SecurityStore, trim_descriptor
 from sekiso.disks.ntfs.tree import TreeReader
@@ -31,6 +32,7 @@ from sekiso.wim.tree import (
 REPARSE_TAG_WOF = 0x80000017
 REPARSE_TAG_DEDUP = 0x80000013
 _BITMAP_RECORD = 6
+_EXTEND_RECORD = 11
 _BITS = np.array([value.bit_count() for value in range(256)], np.int64)
 _MAX_LINKS = 40
 _MAX_REPARSE_BYTES = 16 << 10
@@ -129,6 +131,24 @@ class NtfsVolume:
             raise self.access.damaged(self.table.offset_of(inode.number), reason)
         tag, _, reserved = struct.unpack_from("<IHH", content)
         return tag, reserved, content[8:]
+
+    @cached_property
+    def _births(self) -> dict[tuple[int, int], bytes]:
+        extend = self.paths.entries(_EXTEND_RECORD)
+        found = [entry.owner for entry in extend if entry.name == "$ObjId"]
+        return read_births(self.table, found[0]) if found else {}
+
+    def object_id(self, inode: Inode) -> bytes | None:
+        """Return the object id of a file with its birth ids (64 bytes), None if it has none.
+
+        The file itself keeps only the first 16 bytes, the rest lies in the index of all object ids.
+        """
+        if inode.object_id is None:
+            return None
+        content = read_all(self.access, inode.object_id, OBJECT_ID_BYTES)
+        if len(content) == 16:
+            content += self._births.get((inode.number, inode.sequence), b"")
+        return content.ljust(OBJECT_ID_BYTES, b"\0") if len(content) >= 16 else None
 
     def tree(
         self,
