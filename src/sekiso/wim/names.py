@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from sekiso.wim.tree import Node, walk
 
@@ -50,9 +51,14 @@ def fold(name: str) -> str:
     return name.upper() if name.isascii() else name.translate(_UPCASE)
 
 
-def fold_path(path: str, *, case_sensitive: bool) -> str:
-    """Return the key under which a path is compared: itself, or folded as NTFS does."""
-    return path if case_sensitive else fold(path)
+def exact(name: str) -> str:
+    """Return `name`: how case-sensitive file systems compare."""
+    return name
+
+
+def folding(*, case_sensitive: bool) -> Callable[[str], str]:
+    """Return the function that makes names or paths comparable: `exact` or `fold`."""
+    return exact if case_sensitive else fold
 
 
 def collation_key(name: str) -> tuple[str, str]:
