@@ -1,5 +1,18 @@
 """ext4 (and ext3, ext2): reading, finding changes, making and filling, without mounting anything."""
 
+from sekiso.disks.ext4.content import BlobPlace, BlobProvider, BlobStream
+from sekiso.disks.ext4.format import estimate_size_bytes, format_ext4
 from sekiso.disks.ext4.reader import Ext4Volume, open_ext4
+from sekiso.disks.ext4.writer import FillStats, fill_ext4
 
-__all__ = ["Ext4Volume", "open_ext4"]
+__all__ = [
+    "BlobPlace",
+    "BlobProvider",
+    "BlobStream",
+    "Ext4Volume",
+    "FillStats",
+    "estimate_size_bytes",
+    "fill_ext4",
+    "format_ext4",
+    "open_ext4",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 
 from sekiso.disks.blocks import BlockReader
 from sekiso.disks.ext4.files import Files, is_folder
@@ -78,6 +78,21 @@ class Ext4Volume:
             )
         return b"".join(self.files.content(inode))
 
+    def _look_into_lost_and_found(self, only: Collection[str] | None) -> None:
+        folder = self._child(self.files.inode(ROOT_INODE), b"lost+found") if only is None else None
+        if folder is not None and is_folder(folder) and self.files.entries(folder):
+            self._dropped.append(f"{LOST_AND_FOUND}: files that a repair found are left out")
+
+    def is_directory(self, path: str) -> bool:
+        """Whether `path` (exact spelling, no links followed) is a folder; False if it is absent."""
+        here = self.files.inode(ROOT_INODE)
+        for name in path.encode("utf-8", "surrogateescape").split(b"/"):
+            kid = self._child(here, name) if name else here
+            if kid is None:
+                return False
+            here = kid
+        return is_folder(here)
+
     def resolve(self, path: str) -> Inode | None:
         """Return the inode at a path, symbolic links followed inside the volume; None if there is none."""
         here = [self.files.inode(ROOT_INODE)]
@@ -116,7 +131,7 @@ class Ext4Volume:
         sink: BlobSink,
         *,
         only: Collection[str] | None = None,
-        exclude: Collection[str] = (),
+        exclude: Container[str] = (),
         progress: Progress = NO_PROGRESS,
     ) -> Node:
         """Read the tree and hand every stream to `sink`; see `Volume.tree`.
@@ -126,8 +141,19 @@ class Ext4Volume:
             UnsupportedInputError: it holds content that cannot be read (encrypted) or kept.
             CanceledError: the work was canceled.
         """
-        selection = select(only, (*exclude, LOST_AND_FOUND))
-        return TreeReader(self.files, self._dropped).read(selection, sink, progress)
+        self._look_into_lost_and_found(only)
+        left_out = _LeftOut(exclude)
+        return TreeReader(self.files, self._dropped).read(select(only), left_out, sink, progress)
+
+
+class _LeftOut:
+    """What the caller leaves out, and the folder that every mke2fs makes."""
+
+    def __init__(self, exclude: Container[str]) -> None:
+        self._exclude = exclude
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str) and (path == LOST_AND_FOUND or path in self._exclude)
 
 
 def open_ext4(blocks: BlockReader) -> Ext4Volume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
 from sekiso.disks.ext4.extents import Run
@@ -16,16 +17,18 @@ from sekiso.disks.ext4.layout import (
     USER_FLAGS,
     Flag,
 )
-from sekiso.disks.ext4.links import encode_target, reparse_of
 from sekiso.disks.ext4.selection import Selection
 from sekiso.errors import UnsupportedInputError
 from sekiso.model.progress import Progress, check_canceled
 from sekiso.wim.blobs import BlobSink
-from sekiso.wim.tree import DIRECTORY, NORMAL, REPARSE_POINT, SPARSE_FILE, Node, UnixData
+from sekiso.wim.symlinks import symlink_reparse
+from sekiso.wim.tree import DIRECTORY, NORMAL, REPARSE_POINT, SPARSE_FILE, Node, Reparse, UnixData
 
 _MAX_DEPTH = 1000
 _MAX_HOLES_FACTOR = 16
 _MIN_HOLES_BYTES = 1 << 30
+#: Largest reparse point without its header. Source: [MS-FSCC] 2.1.2.1.
+_MAX_REPARSE_BYTES = 16384 - 8
 
 
 @dataclass(slots=True)
@@ -51,7 +54,7 @@ class _File:
     inode: Inode
     nodes: list[Node] = field(default_factory=list[Node])
     runs: list[Run] = field(default_factory=list[Run])
-    target: bytes | None = None
+    link: tuple[int, int, bytes] | None = None
 
 
 class TreeReader:
@@ -64,15 +67,15 @@ class TreeReader:
         self._folders: set[int] = set()
         self._holes_bytes = 0
 
-    def read(self, selection: Selection, sink: BlobSink, progress: Progress) -> Node:
+    def read(self, selection: Selection, exclude: Container[str], sink: BlobSink, progress: Progress) -> Node:
         """Return the tree with its content handed to `sink`."""
         progress.step("reading the folders of the volume")
-        root = self._scan(selection, progress)
+        root = self._scan(selection, exclude, progress)
         self._links_of_links()
         self._contents(sink, progress)
         return root
 
-    def _scan(self, selection: Selection, progress: Progress) -> Node:
+    def _scan(self, selection: Selection, exclude: Container[str], progress: Progress) -> Node:
         inode = self._files.inode(ROOT_INODE)
         place = _Place("", None, 0)
         root = self._folder(inode, place, "")
@@ -82,11 +85,13 @@ class TreeReader:
             node, inode, place, chosen = stack.pop()
             if not chosen.everything and not chosen.below:
                 continue
-            self._files.refuse_encrypted(inode, place.path())
+            above = place.path()
+            self._files.refuse_encrypted(inode, above)
+            prefix = above if above == "/" else f"{above}/"
             for entry in self._files.entries(inode):
                 name = entry.name.decode("utf-8", "surrogateescape")
                 below = chosen.enter(name)
-                if below is None or entry.name in (b".", b".."):
+                if below is None or (prefix + name) in exclude:
                     continue
                 kid = self._files.inode(entry.inode)
                 self._check_entry(inode, kid, entry.file_type)
@@ -130,7 +135,7 @@ class TreeReader:
         """Find where the content lies and return the Windows attributes that fit, as wimlib sets them."""
         inode = file.inode
         if inode.kind == S_IFLNK:
-            file.target = self._target(inode, path)
+            file.link = self._link(inode, path)
             return REPARSE_POINT
         if inode.kind != S_IFREG:
             return 0
@@ -141,15 +146,16 @@ class TreeReader:
             sectors += -(-inode.size // 512)
         return SPARSE_FILE if sectors < -(-inode.size // 512) else NORMAL
 
-    def _target(self, inode: Inode, path: str) -> bytes:
-        data = encode_target(self._files.link_target(inode))
-        if data is None:
+    def _link(self, inode: Inode, path: str) -> tuple[int, int, bytes]:
+        target = self._files.link_target(inode).decode("utf-8", "surrogateescape")
+        tag, flags, data = symlink_reparse(target)
+        if len(data) > _MAX_REPARSE_BYTES:
             raise UnsupportedInputError(
                 path=f"{self._files.blocks.name}: {printable(path)}",
                 reason="The target of the symbolic link is longer than a WIM can keep.",
                 remedy="Shorten the target of the link, or exclude it.",
             )
-        return data
+        return tag, flags, data
 
     def _check_size(self, file: _File, path: str) -> None:
         """Refuse holes without end: a WIM holds every byte of them."""
@@ -195,7 +201,7 @@ class TreeReader:
         for number, file in self._seen.items():
             if len(file.nodes) < 2:
                 continue
-            if file.target is not None:
+            if file.link is not None:
                 self._dropped.append(
                     f"inode {number}: a symbolic link with {len(file.nodes)} names becomes separate links"
                 )
@@ -204,14 +210,15 @@ class TreeReader:
                 node.link_group = number
 
     def _contents(self, sink: BlobSink, progress: Progress) -> None:
-        files = [f for f in self._seen.values() if f.target is not None or _has_content(f.inode)]
+        files = [f for f in self._seen.values() if f.link is not None or _has_content(f.inode)]
         files.sort(key=_first_block)
         progress.step("reading the content of the volume", total=sum(f.inode.size for f in files))
         done = 0
         for file in files:
             check_canceled(progress)
-            if file.target is not None:
-                reparse = reparse_of(sink.add([file.target], len(file.target)))
+            if file.link is not None:
+                tag, flags, data = file.link
+                reparse = Reparse(tag, flags, sink.add([data], len(data)))
                 for node in file.nodes:
                     node.reparse = reparse
                 continue
