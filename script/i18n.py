@@ -109,9 +109,8 @@ class Collector(ast.NodeVisitor):
         if name in MARKERS and node.args:
             self._take(node.args[0])
         for keyword in node.keywords:
-            if keyword.arg in ("help", "short_help") and not isinstance(keyword.value, ast.JoinedStr):
-                self._take(keyword.value)
-            elif name.endswith("Error") and keyword.arg and keyword.arg not in DATA_PARAMETERS:
+            is_word = name.endswith("Error") and keyword.arg and keyword.arg not in DATA_PARAMETERS
+            if is_word or keyword.arg in ("help", "short_help"):
                 self._take(keyword.value)
         self.generic_visit(node)
 

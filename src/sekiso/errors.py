@@ -32,7 +32,7 @@ class Family(enum.Enum):
 
 
 class SekisoError(Exception):
-    """Base of every error a person may read.
+    """Base of every error a person may read. Params: reason.
 
     Subclasses set the class attributes; the parameters named in the templates are passed as keywords.
 

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,29 +87,36 @@ def run(
         ToolTimeoutError: it ran too long.
         CanceledError: the work was canceled.
     """
-    proc = spawn(argv, env=env, cwd=cwd, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL)
-    deadline = time.monotonic() + timeout_s
-    first: bytes | None = stdin
-    while True:
-        try:
-            out, err = proc.communicate(first, timeout=min(0.5, max(0.01, deadline - time.monotonic())))
-            break
-        except subprocess.TimeoutExpired:
-            first = None
-            if progress.canceled():
-                kill(proc)
-                raise CanceledError from None
-            if time.monotonic() >= deadline:
-                kill(proc)
-                raise ToolTimeoutError(
-                    tool=_name(argv), command=command_line(argv), timeout_s=timeout_s
-                ) from None
+    # Input comes from a file: `communicate` stops writing to a pipe once its timeout has passed.
+    with tempfile.TemporaryFile() if stdin is not None else contextlib.nullcontext() as source:
+        if source is not None:
+            source.write(stdin or b"")
+            source.seek(0)
+        proc = spawn(argv, env=env, cwd=cwd, stdin=source or subprocess.DEVNULL)
+    try:
+        out, err = _communicate(proc, argv, timeout_s, progress)
+    finally:
+        if proc.poll() is None:
+            kill(proc)
     if proc.returncode not in ok_statuses:
         reason = (err or out).decode(errors="replace").strip()[-_TAIL_CHARS:]
         raise ToolFailedError(
             tool=_name(argv), command=command_line(argv), status=proc.returncode, reason=reason
         )
     return Completed(out, err, proc.returncode)
+
+
+def _communicate(
+    proc: subprocess.Popen[bytes], argv: Sequence[str | Path], timeout_s: float, progress: Progress
+) -> tuple[bytes, bytes]:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return proc.communicate(timeout=min(0.5, max(0.01, deadline - time.monotonic())))
+        if progress.canceled():
+            raise CanceledError
+        if time.monotonic() >= deadline:
+            raise ToolTimeoutError(tool=_name(argv), command=command_line(argv), timeout_s=timeout_s)
 
 
 def spawn(
