@@ -300,6 +300,10 @@ class ExclusionMatcher:
             "(?:" + "|".join(parts) + r")(?:/.*)?\Z" if parts else r"\Zx", self._flags | re.DOTALL
         )
 
+    def __contains__(self, path: object) -> bool:
+        """Whether a path is left out."""
+        return isinstance(path, str) and self.match(path) is not None
+
     def match(self, path: str) -> Exclusion | None:
         """Return the rule that leaves `path` out (itself or a folder above it), or None."""
         found = self._pattern.match(path)

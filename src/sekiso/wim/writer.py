@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sekiso.errors import AlreadyExistsError, NoSpaceError
+from sekiso.errors import AlreadyExistsError, NoSpaceError, NotFoundError
 from sekiso.wim.file import WimFile
 from sekiso.wim.header import HEADER_BYTES, RESOURCE_METADATA, Header, ResourceHeader
 from sekiso.wim.metadata import serialize_metadata
@@ -55,6 +55,7 @@ class WimWriter:
         self._replace = replace
         self._check_target()
         self._table: list[tuple[ResourceHeader, bytes]] = []
+        self._places: dict[bytes, int] = {}
         self._metadata: list[tuple[ResourceHeader, bytes]] = []
         self._images: list[tuple[ImageInfo, ImageStatistics]] = []
         self._references: Counter[bytes] = Counter()
@@ -128,6 +129,22 @@ class WimWriter:
             self._rewind(start)
             raise
         self._register(sha1, start, size_bytes)
+
+    def read_back(self, sha1: bytes) -> bytes:
+        """Return a blob that was added.
+
+        Raises:
+            NotFoundError: it was not.
+        """
+        if sha1 == NO_BLOB:
+            return b""
+        place = self._places.get(sha1)
+        if place is None or self._temporary is None:
+            raise NotFoundError(what="The blob", name=sha1.hex(), remedy="")
+        self._file.flush()
+        with self._temporary.open("rb") as file:
+            file.seek(place)
+            return file.read(self.blobs[sha1])
 
     def add_image(
         self,
@@ -222,6 +239,7 @@ class WimWriter:
 
     def _register(self, sha1: bytes, start: int, size_bytes: int) -> None:
         self.blobs[sha1] = size_bytes
+        self._places[sha1] = start
         self._table.append((ResourceHeader(size_bytes, 0, start, size_bytes), sha1))
 
     def _write(self, chunk: bytes | memoryview) -> None:

@@ -1,0 +1,145 @@
+"""`sekiso engine compose`: layers become a disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sekiso.cli.engine.conflicts import show_conflicts
+from sekiso.cli.options import INPUT_FILE, OUTPUT_FILE, Size, dry_run_option, json_option, quiet_option
+from sekiso.cli.output import human_bytes, print_json, print_pairs, print_table
+from sekiso.cli.progress import make_progress
+from sekiso.compositing.execute import execute
+from sekiso.compositing.families import support_for
+from sekiso.compositing.plan import ComposePlan
+from sekiso.compositing.planning import plan_image
+from sekiso.compositing.request import ComposeRequest
+from sekiso.compositing.stack import LayerStack
+from sekiso.guests.base import Generalization
+from sekiso.model.machine import DiskAllocation, DiskFormat, Generation
+
+
+@click.command()
+@click.argument("layers", type=INPUT_FILE, nargs=-1, required=True)
+@click.option("--out", type=OUTPUT_FILE, required=True, help="Disk file to make (.vhd, .vhdx, .raw).")
+@click.option(
+    "--generation",
+    type=click.Choice(["1", "2"]),
+    required=True,
+    help="1 = BIOS (IDE), 2 = UEFI (SCSI, Secure Boot).",
+)
+@click.option(
+    "--format",
+    "disk_format",
+    type=click.Choice(["vhd", "vhdx", "raw"]),
+    help="Disk format (default: by the name of the file).",
+)
+@click.option("--fixed", is_flag=True, help="Allocate the whole disk instead of growing it.")
+@click.option(
+    "--size", type=Size(), help="Size of the disk, such as 40G (default: what the layers need, and room)."
+)
+@click.option(
+    "--generalize",
+    type=click.Choice([g.value for g in Generalization]),
+    default=Generalization.OFFLINE.value,
+    show_default=True,
+    help="Remove the machine's identity (offline), or keep it (none), as for a packaging machine.",
+)
+@click.option(
+    "--data-volume", is_flag=True, help="Make a disk that only holds the content and does not boot."
+)
+@click.option("--seed", help="Make identifiers repeatable: same seed and layers, same disk.")
+@click.option("--created", type=int, help="Time stamp of generated files, Unix seconds (default: now).")
+@click.option(
+    "--verify", "verify_it", is_flag=True, help="Read the finished disk back, every byte, and compare."
+)
+@dry_run_option
+@json_option
+@quiet_option
+@click.pass_obj
+def compose(
+    language: str,
+    layers: tuple[Path, ...],
+    out: Path,
+    generation: str,
+    disk_format: str | None,
+    fixed: bool,
+    size: int | None,
+    generalize: str,
+    data_volume: bool,
+    seed: str | None,
+    created: int | None,
+    verify_it: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Compose LAYERS (one OS layer, app layers from low to high priority, at most one platform layer) into a disk.
+
+    Conflicts between layers are listed; they do not stop the work: the higher layer wins.
+    """
+    request = ComposeRequest(
+        layers=layers,
+        out=out,
+        generation=Generation(int(generation)),
+        disk_format=DiskFormat(disk_format) if disk_format else _format_by_name(out),
+        allocation=DiskAllocation.FIXED if fixed else DiskAllocation.DYNAMIC,
+        size_bytes=size,
+        generalization=Generalization(generalize),
+        bootable=not data_volume,
+        seed=seed,
+        created=created,
+        verify=verify_it,
+    )
+    with LayerStack.open(layers) as stack:
+        support = support_for(stack.family)
+        with make_progress(language, quiet=quiet or as_json) as progress:
+            planned = plan_image(request, stack, support, progress=progress)
+            result = None if dry_run else execute(planned, request, stack, progress=progress)
+    if as_json:
+        made = None if result is None else {"path": str(result.out), "file_bytes": result.file_bytes}
+        print_json({"plan": planned.plan.to_dict(), "plan_id": planned.plan.plan_id, "image": made})
+        return
+    if result is None:
+        _show_plan(planned.plan)
+    show_conflicts(planned.plan.conflicts)
+    print_pairs(
+        [
+            ("Image", out if result is not None else "(dry run: not written)"),
+            (
+                "Disk",
+                f"{planned.plan.allocation} {planned.plan.disk_format}, {human_bytes(planned.plan.size_bytes)}",
+            ),
+            ("Generation", int(planned.plan.generation)),
+            ("Layers", ", ".join(f"{layer.name} {layer.layer_version}" for layer in planned.plan.layers)),
+            ("Content", f"{planned.plan.entries} entries, {human_bytes(planned.plan.content_bytes)}"),
+            ("File", human_bytes(result.file_bytes) if result is not None else ""),
+            ("Verified", "every byte" if result is not None and verify_it else ""),
+        ]
+    )
+    for note in planned.plan.notes:
+        click.echo(f"Note: {note}")
+
+
+def _format_by_name(out: Path) -> DiskFormat:
+    try:
+        return DiskFormat({"img": "raw"}.get(out.suffix[1:].lower(), out.suffix[1:].lower()))
+    except ValueError:
+        raise click.UsageError(
+            f"The name {json.dumps(out.name)} does not say which disk format is wanted; use --format."
+        ) from None
+
+
+def _show_plan(plan: ComposePlan) -> None:
+    rows = [
+        (
+            action.what,
+            action.target,
+            human_bytes(action.size_bytes) if action.size_bytes else "",
+            action.reason,
+        )
+        for action in plan.actions
+    ]
+    print_table(["Do", "What", "Size", "Why"], rows, right=[2])

@@ -1,0 +1,101 @@
+"""`sekiso engine import`: a disk becomes an OS layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sekiso.cli.options import INPUT_FILE, OUTPUT_FILE, dry_run_option, json_option, quiet_option
+from sekiso.cli.output import human_bytes, print_json, print_pairs, print_table
+from sekiso.cli.progress import make_progress
+from sekiso.compositing.import_os import ImportPreview, ImportRequest, import_os, preview_import
+from sekiso.store.layer_file import Compression
+
+
+@click.command("import")
+@click.argument("disk", type=INPUT_FILE)
+@click.option("--out", type=OUTPUT_FILE, required=True, help="Layer file to make (.wim).")
+@click.option("--name", required=True, help="Name of the OS layer.")
+@click.option("--version", "layer_version", required=True, help="Name of this version of it.")
+@click.option("--no-guest-tools", is_flag=True, help="Do not add Sekiso's guest tools to the system.")
+@click.option(
+    "--compression",
+    type=click.Choice([c.value for c in Compression]),
+    default=Compression.NONE.value,
+    show_default=True,
+    help="How content is stored. An OS layer in use is fastest uncompressed.",
+)
+@dry_run_option
+@json_option
+@quiet_option
+@click.pass_obj
+def import_(
+    language: str,
+    disk: Path,
+    out: Path,
+    name: str,
+    layer_version: str,
+    no_guest_tools: bool,
+    compression: str,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Import the operating system on DISK as an OS layer.
+
+    DISK is a VHD, VHDX, qcow2 or raw file, generation 1 or 2; it is only read. The machine must have been
+    shut down from inside.
+    """
+    if dry_run:
+        preview = preview_import(disk)
+        if as_json:
+            print_json(preview)
+        else:
+            _show_preview(preview)
+        return
+    request = ImportRequest(
+        source=disk,
+        out=out,
+        name=name,
+        layer_version=layer_version,
+        guest_tools=not no_guest_tools,
+        compression=Compression(compression),
+    )
+    with make_progress(language, quiet=quiet or as_json) as progress:
+        result = import_os(request, progress=progress)
+    if as_json:
+        print_json({"layer": str(out), "identity": result.manifest.identity, "result": result})
+        return
+    boot = result.preview.boot
+    print_pairs(
+        [
+            ("Layer", out),
+            ("Identity", result.manifest.identity),
+            ("System", result.preview.plan.os_name),
+            ("Source", f"generation {int(boot.generation)}, {boot.boot_loader}, {boot.root_filesystem}"),
+            ("Size", human_bytes(result.file_bytes)),
+            ("Guest tools", f"{len(result.edits)} files added or changed" if result.edits else ""),
+        ]
+    )
+    for note in result.manifest.notes:
+        click.echo(f"Note: {note}")
+
+
+def _show_preview(preview: ImportPreview) -> None:
+    boot = preview.boot
+    print_pairs(
+        [
+            ("System", preview.plan.os_name),
+            ("Family", preview.family),
+            ("Generation", int(boot.generation)),
+            ("Boot loader", boot.boot_loader),
+            ("In use", human_bytes(boot.used_bytes)),
+        ]
+    )
+    rows = [(m.index, m.mount_point, m.reason) for m in preview.plan.mounts]
+    rows += [(s.index, "(left out)", s.reason) for s in preview.plan.skipped]
+    print_table(["Partition", "Becomes", "Reason"], rows, right=[0])
+    print_table(["Left out", "Reason"], [(e.pattern, e.reason) for e in preview.plan.exclusions])
+    for note in preview.plan.notes:
+        click.echo(f"Note: {note}")
