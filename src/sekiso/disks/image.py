@@ -16,7 +16,7 @@ from sekiso.disks.sizes import plan_size
 from sekiso.disks.vhd import VhdType, parent_names, reseal_footer
 from sekiso.disks.vhd_reader import VhdBlocks
 from sekiso.disks.vhdx.layout import MIB, NIL, VIRTUAL_DISK_ID, Header
-from sekiso.disks.vhdx.reader import VhdxBlocks, read_facts
+from sekiso.disks.vhdx.reader import VhdxBlocks, VhdxFacts, read_facts
 from sekiso.disks.vhdx.writer import set_disk_id as set_vhdx_disk_id
 from sekiso.disks.vhdx.writer import write_headers
 from sekiso.disks.writer import make_writer
@@ -216,12 +216,21 @@ def _renew_vhdx(fd: int, path: Path, disk_id: uuid.UUID) -> None:
         file.close()
     set_vhdx_disk_id(fd, item, disk_id)
     os.fsync(fd)
+    renew_vhdx_headers(fd, facts, content_changed=False)
+
+
+def renew_vhdx_headers(fd: int, facts: VhdxFacts, *, content_changed: bool) -> None:
+    """Write new headers after a change: a new file-write id, the log empty.
+
+    Args:
+        fd: the file.
+        facts: what it said before.
+        content_changed: also a new data-write id, so that children of the disk no longer match it.
+    """
     old = facts.header
-    write_headers(
-        fd,
-        Header(old.sequence, uuid.uuid4(), old.data_write_id, NIL, old.log_offset, old.log_bytes),
-        first=1 - facts.header_index,
-    )
+    data_id = uuid.uuid4() if content_changed else old.data_write_id
+    header = Header(old.sequence, uuid.uuid4(), data_id, NIL, old.log_offset, old.log_bytes)
+    write_headers(fd, header, first=1 - facts.header_index)
 
 
 def repair_copy(source: Path, target: Path, *, progress: Progress = NO_PROGRESS) -> DiskFacts:
@@ -280,9 +289,4 @@ def _replay_into(fd: int, path: Path) -> None:
         for at in range(write.offset, write.offset + write.length, MIB):
             write_all(fd, bytes(min(MIB, write.offset + write.length - at)), at)
     os.fsync(fd)
-    old = facts.header
-    write_headers(
-        fd,
-        Header(old.sequence, uuid.uuid4(), old.data_write_id, NIL, old.log_offset, old.log_bytes),
-        first=1 - facts.header_index,
-    )
+    renew_vhdx_headers(fd, facts, content_changed=False)
