@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sekiso.wim.tree import Node
+from sekiso.wim.tree import Node, find
 
 
 def prune(root: Node, changed_paths: Collection[str]) -> Node:
@@ -20,18 +20,15 @@ def prune(root: Node, changed_paths: Collection[str]) -> Node:
     pruned = root.shallow_copy()
     kept: dict[str, tuple[Node, Node]] = {"": (root, pruned)}
     for path in sorted(changed_paths):
+        if find(root, path) is None:
+            continue
         keep = ""
         whole, copy = kept[""]
-        for part in path.split("/"):
-            if not part:
-                continue
-            kid = (whole.children or {}).get(part)
-            if kid is None or copy.children is None:
-                break
+        for part in filter(None, path.split("/")):
             keep = f"{keep}/{part}"
-            if keep not in kept:
-                new = kid if kid.children is None else kid.shallow_copy()
-                kept[keep] = (kid, new)
-                copy.children[part] = new
+            if keep not in kept and whole.children and copy.children is not None:
+                kid = whole.children[part]
+                copy.children[part] = kid if kid.children is None else kid.shallow_copy()
+                kept[keep] = (kid, copy.children[part])
             whole, copy = kept[keep]
     return pruned
