@@ -33,7 +33,6 @@ REPARSE_TAG_WOF = 0x80000017
 REPARSE_TAG_DEDUP = 0x80000013
 _BITMAP_RECORD = 6
 _EXTEND_RECORD = 11
-_BITS = np.array([value.bit_count() for value in range(256)], np.int64)
 _MAX_LINKS = 40
 _MAX_REPARSE_BYTES = 16 << 10
 _MAX_DESCRIPTOR_BYTES = 64 << 10
@@ -258,11 +257,13 @@ class NtfsVolume:
         )
         if stream is None:
             return 0
-        left = -(-self.access.geometry.cluster_count // 8)
-        used = 0
+        clusters = self.access.geometry.cluster_count
+        used = done = 0
         for chunk in read_chunks(self.access, stream):
-            used += int(_BITS[np.frombuffer(chunk[:left], np.uint8)].sum())
-            left -= min(left, len(chunk))
-            if left == 0:
+            bits = np.unpackbits(np.frombuffer(chunk, np.uint8), bitorder="little")
+            # the bits after the last cluster are set so that nothing is allocated there
+            used += int(bits[: clusters - done].sum(dtype=np.int64))
+            done += len(bits)
+            if done >= clusters:
                 break
-        return min(used, self.access.geometry.cluster_count) * self.access.geometry.cluster_size_bytes
+        return used * self.access.geometry.cluster_size_bytes
