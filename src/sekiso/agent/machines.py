@@ -1,4 +1,4 @@
-"""Runs machines to the point that matters: an image until its guest reports, a packaging machine until it is off."""
+"""Runs machines to the point that matters: until the guest reports, or until it has switched itself off."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def boot_test(
     *,
     progress: Progress = NO_PROGRESS,
 ) -> RunResult:
-    """Start an image, wait for its guest's report, take a picture of the screen, shut it down (IM-6).
+    """Start an image, wait for its guest's report, keep the screen as a picture, stop it (IM-6).
 
-    The image is not written: what the guest writes goes to a disk of its own in `workspace`, which is removed.
+    """Start an image, wait for its guest's report, keep a picture of its screen, stop it (IM-6).
 
     Args:
         driver: the hypervisor.

@@ -23,7 +23,7 @@ from sekiso.disks.ntfs import NtfsVolume
 from sekiso.disks.ntfs import changes_between as ntfs_changes
 from sekiso.disks.open import allocated_ranges, open_disk
 from sekiso.disks.volume import Volume, VolumeChanges
-from sekiso.errors import AlreadyExistsError, RuleError, UnsupportedInputError
+from sekiso.errors import AlreadyExistsError, Family, RuleError, SekisoError, UnsupportedInputError
 from sekiso.guests.base import DiskContents, DiskVolume, GuestFamilySupport
 from sekiso.model.layer import LayerKind, LayerManifest
 from sekiso.model.progress import NO_PROGRESS, Progress
@@ -31,6 +31,18 @@ from sekiso.store.layer_file import Compression, LayerFile, LayerWriter
 from sekiso.wim.tree import walk
 
 _MERGED_FILE_LIMIT_BYTES = 256 << 20
+
+
+class UnfinishedWorkError(SekisoError):
+    """The integrity gate found unfinished work on a packaging disk. Params: path, reason."""
+
+    code = "capture.unfinished"
+    family = Family.GUEST
+    brief = "Something is unfinished on the packaging disk {path}."
+    why = "{reason}"
+    resolution = (
+        "Start the packaging machine again and finish it there, or capture with --ignore-gate as it is."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,7 @@ def capture(
         manifest: LayerManifest | None = None
         if not dry_run:
             if not request.ignore_gate:
-                pair.support.check_finalized(pair.modified.read_file)
+                _check_gate(request.packaging_disk, pair)
             manifest = _write(request, layers, pair, kept, files, progress)
     written = None if pair.touched is None else sum(part.length for part in pair.touched)
     return CaptureResult(
@@ -144,6 +156,12 @@ def _check(request: CaptureRequest) -> None:
             reason="A capture holds only what changed; an OS layer holds a whole system.",
             remedy="Use the import for a new OS layer version, or choose app or platform.",
         )
+
+
+def _check_gate(disk: Path, pair: _Pair) -> None:
+    reasons = pair.support.pending_work(lambda path: pair.modified.read_file(path))
+    if reasons:
+        raise UnfinishedWorkError(path=disk, reason=" ".join(reasons))
 
 
 def _open_pair(request: CaptureRequest, layers: Sequence[LayerFile], files: ExitStack) -> _Pair:

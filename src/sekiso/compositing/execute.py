@@ -96,7 +96,7 @@ def record_path(image: Path) -> Path:
 
 
 class Blobs:
-    """Where the content of a tree lies, uncompressed: in layer files, unpacked copies, or the engine's own."""
+    """Where content lies, uncompressed: in layer files, unpacked copies, or a file of the engine's."""
 
     def __init__(self, locations: Mapping[bytes, BlobLocation]) -> None:
         self._locations = locations
@@ -218,9 +218,7 @@ class _Work:
         with volume.open("wb") as file:
             file.truncate(part.size_bytes)
         ids = self.planned.plan.identity.identifiers
-        format_ntfs(
-            volume, first_lba=part.first_lba, label=part.label, serial=int(ids.root_filesystem, 16)
-        )
+        format_ntfs(volume, first_lba=part.first_lba, label=part.label, serial=int(ids.root_filesystem, 16))
         composite = self.folder / "composite.wim"
         write_metadata_wim(composite, self.planned.composition.root, name="composite")
         with self._blobs(unpack=False) as (_, wims):

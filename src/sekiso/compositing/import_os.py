@@ -1,4 +1,4 @@
-"""Imports an operating system from a disk: every volume of the system becomes one tree, one OS layer (LY-1)."""
+"""Imports an operating system from a disk: its volumes become one tree, one OS layer (LY-1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the plan of a composition: from the request and the composed tree to partitions, sizes and actions."""
+"""Makes the plan of a composition: from request and composed tree to partitions, sizes and actions."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, TypeAlias
@@ -520,6 +520,19 @@ class GuestFamilySupport(Protocol):
     @property
     def case_sensitive(self) -> bool:
         """Whether two names that differ in case only are two files."""
+        ...
+
+    @property
+    def root_filesystems(self) -> tuple[str, ...]:
+        """File systems its root volume may have, as blkid names them."""
+        ...
+
+    def pending_work(self, read: Callable[[str], bytes | None]) -> tuple[str, ...]:
+        """Return what is unfinished on a disk at rest, one full sentence each (LY-8); empty when nothing is.
+
+        Args:
+            read: returns the content of a file by path, None if it is absent.
+        """
         ...
 
     def mergers(self) -> Sequence[StructuredMerger]:

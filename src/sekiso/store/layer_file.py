@@ -151,7 +151,7 @@ class LayerFile:
 
 
 class LayerWriter:
-    """Writes one layer file. Content first (`wim` is the sink), then `finish`; left early, nothing remains."""
+    """Writes a layer file: content first (`wim` is the sink), then `finish`. Left early, nothing remains."""
 
     def __init__(self, path: Path, compression: Compression = Compression.NONE) -> None:
         """Begin a layer file.

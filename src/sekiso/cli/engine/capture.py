@@ -66,8 +66,8 @@ def capture(
 ) -> None:
     """Capture what changed on PACKAGING_DISK since its boot disk, as a layer.
 
-    Files are found by comparing the file systems themselves, not by date or size. Deleted files become part of
-    the layer.
+    Files are found by comparing the file systems themselves, not by date or size. Deletions become part
+    of the layer.
     """
     request = CaptureRequest(
         packaging_disk=packaging_disk,

@@ -76,7 +76,9 @@ def compose(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Compose LAYERS (one OS layer, app layers from low to high priority, at most one platform layer) into a disk.
+    """Compose LAYERS into a disk.
+
+    LAYERS are one OS layer, app layers from low to high priority, and at most one platform layer.
 
     Conflicts between layers are listed; they do not stop the work: the higher layer wins.
     """
@@ -108,10 +110,7 @@ def compose(
     print_pairs(
         [
             ("Image", out if result is not None else "(dry run: not written)"),
-            (
-                "Disk",
-                f"{planned.plan.allocation} {planned.plan.disk_format}, {human_bytes(planned.plan.size_bytes)}",
-            ),
+            ("Disk", _disk_words(planned.plan)),
             ("Generation", int(planned.plan.generation)),
             ("Layers", ", ".join(f"{layer.name} {layer.layer_version}" for layer in planned.plan.layers)),
             ("Content", f"{planned.plan.entries} entries, {human_bytes(planned.plan.content_bytes)}"),
@@ -121,6 +120,10 @@ def compose(
     )
     for note in planned.plan.notes:
         click.echo(f"Note: {note}")
+
+
+def _disk_words(plan: ComposePlan) -> str:
+    return f"{plan.allocation} {plan.disk_format}, {human_bytes(plan.size_bytes)}"
 
 
 def _format_by_name(out: Path) -> DiskFormat:

@@ -54,7 +54,8 @@ def diff(
     if rows:
         print_table(["", "Path", "What"], sorted(rows, key=lambda row: row[1]))
     click.echo(
-        f"{len(found.added)} added, {len(found.deleted)} deleted, {len(found.changed) + len(found.replaced)} changed."
+        f"{len(found.added)} added, {len(found.deleted)} deleted, "
+        f"{len(found.changed) + len(found.replaced)} changed."
         if rows
         else "No differences."
     )

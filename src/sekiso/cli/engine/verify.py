@@ -21,8 +21,8 @@ from sekiso.compositing.verify import read_record, verify_image, verify_layer
 def verify(language: str, path: Path, as_json: bool, quiet: bool) -> None:
     """Read a layer or an image, every byte of it, and check it.
 
-    A layer is checked against the hashes it carries and its manifest. An image is checked against the record that
-    was written beside it when it was composed.
+    A layer is checked against the hashes it carries and its manifest. An image is checked against the
+    record that was written beside it when it was composed.
     """
     with make_progress(language, quiet=quiet or as_json) as progress:
         if is_wim(path):
