@@ -83,7 +83,7 @@ def boot_test(
 ) -> RunResult:
     """Start an image, wait for its guest's report, keep the screen as a picture, stop it (IM-6).
 
-    """Start an image, wait for its guest's report, keep a picture of its screen, stop it (IM-6).
+    The image is not written: what the guest writes goes to a disk of its own in `workspace`, removed later.
 
     Args:
         driver: the hypervisor.
