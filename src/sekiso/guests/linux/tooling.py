@@ -53,11 +53,14 @@ def unit_edits() -> list[TreeEdit]:
     return edits
 
 
+def first_boot_edits(files: FileAccess) -> tuple[TreeEdit, ...]:
+    """Return what makes the loader's cache again, where merging left it out and no guest tool would do it."""
+    if files.exists("/etc/ld.so.cache") or files.exists(f"{HOME}/first-boot") or not has_systemd(files):
+        return ()
+    why = "The loader's cache is made again at the first start."
+    return (WriteFile(f"{HOME}/first-boot", tool("first-boot"), 0o755, reason=why), *unit_edits())
+
+
 def has_systemd(files: FileAccess) -> bool:
     """Whether systemd is installed as a service manager."""
     return files.exists("/usr/lib/systemd/systemd") or files.exists("/lib/systemd/systemd")
-
-
-def has_tools(files: FileAccess) -> bool:
-    """Whether the guest tools are installed."""
-    return files.exists(f"{HOME}/report")
