@@ -53,7 +53,7 @@ def resize(path: Path, new_size_bytes: int) -> DiskFacts:
     if size < facts.virtual_size_bytes:
         raise RuleError(
             field="size_bytes",
-            reason=f"The disk has {facts.virtual_size_bytes} bytes; a smaller one loses what lies at its end.",
+            reason=f"The disk has {facts.virtual_size_bytes} bytes; a smaller one loses what is at its end.",
             remedy="Create a smaller disk and copy the files.",
         )
     if not facts.clean or (facts.parent and facts.format is not DiskFormat.QCOW2):

@@ -63,8 +63,19 @@ class Replay:
     entries: int
 
 
-def read_log(read: ReadAt, path: str, header: Header, file_bytes: int) -> Replay | None:
+def read_log(
+    read: ReadAt, path: str, header: Header, file_bytes: int, *, unused_log_is_empty: bool = False
+) -> Replay | None:
     """Return what the log holds for replay, None when it is empty.
+
+    Args:
+        read: reads the file.
+        path: its name, for messages.
+        header: the header in force.
+        file_bytes: length of the file.
+        unused_log_is_empty: what it means that the header announces entries but none, not even a broken
+            one, bears its log id. QEMU changes the header before it writes the first entry, so for its
+            files that is an empty log; Hyper-V writes an entry first, so for its files the log is lost.
 
     Raises:
         DamagedInputError: the log must be replayed but holds no valid sequence of entries, or the file is
@@ -74,6 +85,8 @@ def read_log(read: ReadAt, path: str, header: Header, file_bytes: int) -> Replay
         return None
     log = _Log(read(header.log_offset, header.log_bytes), header, path)
     active = log.active_sequence()
+    if not active and unused_log_is_empty and not log.is_used():
+        return Replay((), file_bytes, 0)
     if not active:
         raise DamagedInputError(
             path=path,
@@ -116,6 +129,14 @@ class _Log:
         self._path = path
         self._hashed = 0
         self._known: dict[int, _Entry | None] = {}
+
+    def is_used(self) -> bool:
+        """Whether any sector looks like an entry under the header's log id, valid or not."""
+        wanted = self._header.log_id.bytes_le
+        return any(
+            self._raw[at : at + 4] == b"loge" and self._raw[at + 32 : at + 48] == wanted
+            for at in range(0, len(self._raw), SECTOR_BYTES)
+        )
 
     def active_sequence(self) -> list[_Entry]:
         """Return the entries to replay: from the tail that the newest entry names, to that entry."""

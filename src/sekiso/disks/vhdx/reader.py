@@ -28,6 +28,8 @@ from sekiso.disks.vhdx.log import Overlay, Replay, read_log
 from sekiso.errors import DamagedInputError, UnsupportedInputError
 
 _CACHED_BITMAPS = 16
+#: Creators whose files are written by QEMU, which announces log entries before it writes the first.
+_LAZY_CREATORS = ("QEMU", "Sekiso")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,10 @@ def read_facts(file: SourceFile) -> tuple[VhdxFacts, ReadAt]:
     if file.size_bytes > MAX_FILE_BYTES:
         raise UnsupportedInputError(path=path, reason="The file is longer than any VHDX can be.", remedy="")
     header, index, notes = read_headers(file.read, path)
-    replay = read_log(file.read, path, header, file.size_bytes)
+    creator = file.read(8, 512).decode("utf-16-le", "replace")
+    replay = read_log(
+        file.read, path, header, file.size_bytes, unused_log_is_empty=creator.startswith(_LAZY_CREATORS)
+    )
     read: ReadAt = file.read
     file_bytes = file.size_bytes
     if replay:
