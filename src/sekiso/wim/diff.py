@@ -11,6 +11,7 @@ from sekiso.wim.tree import DIRECTORY, NORMAL, REPARSE_POINT, Node, walk
 
 _Fold = Callable[[str], str]
 _NAME_SURROGATE = 0x20000000
+_NOT_FIXED = 0x10000  # how a reparse point was captured, not what it is
 # They follow from other fields, or say nothing.
 _DERIVED_ATTRIBUTES = DIRECTORY | REPARSE_POINT | NORMAL
 
@@ -198,7 +199,7 @@ def _differences(old: Node, new: Node) -> Iterator[Reason]:
         yield Reason.CONTENT
     if old.named_streams != new.named_streams:
         yield Reason.STREAMS
-    if old.reparse != new.reparse:
+    if _reparse_key(old) != _reparse_key(new):
         yield Reason.REPARSE
     if old.security != new.security:
         yield Reason.SECURITY
@@ -218,6 +219,11 @@ def _differences(old: Node, new: Node) -> Iterator[Reason]:
         yield Reason.OBJECT_ID
     if old.extra != new.extra:
         yield Reason.EXTRA
+
+
+def _reparse_key(node: Node) -> tuple[int, int, bytes] | None:
+    point = node.reparse
+    return None if point is None else (point.tag, point.flags & ~_NOT_FIXED, point.data)
 
 
 def _paths_below(path: str, node: Node) -> list[str]:

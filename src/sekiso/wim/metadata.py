@@ -271,6 +271,8 @@ class _Writer:
         todo = [(_SUBDIR_FIELD, self.root)]
         while todo:
             field, folder = todo.pop()
+            if folder.reparse is not None and not folder.children:
+                continue  # libwim takes no list of a junction, not even an empty one
             self.patches.append((field, self.at))
             folders: list[tuple[int, Node]] = []
             for name, kid in _sorted(folder):

@@ -47,7 +47,8 @@ def parse_items(raw: bytes) -> Items:
         elif tag in (TAG_XATTRS, TAG_OLD_LINUX_XATTRS) and not xattrs and (found := _parse_xattrs(tag, body)):
             xattrs = found
         elif tag == TAG_OBJECT_ID and length >= 16 and object_id is None:
-            object_id = body
+            # NTFS keeps three birth identifiers behind it, all zero unless the file came from elsewhere.
+            object_id = body[:16] if not any(body[16:]) else body
         else:
             rest.append(raw[at : min(after, len(raw))])
         at = after

@@ -228,7 +228,7 @@ class WimWriter:
         for node in _nodes(root):
             size = sum(sizes.get(sha1, 0) for sha1 in blobs_of(node))
             total += size
-            if node.is_directory:
+            if node.is_directory and node.reparse is None:
                 dirs += 1
                 continue
             files += 1

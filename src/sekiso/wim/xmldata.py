@@ -35,8 +35,8 @@ class ImageStatistics:
     """The numbers that the XML data gives for one image.
 
     Attributes:
-        dir_count: folders, the root included.
-        file_count: names that are not folders.
+        dir_count: folders, the root included, reparse points not (as libwim counts).
+        file_count: all other names.
         total_bytes: length of all streams, counted once per name.
         hardlink_bytes: what of it belongs to second and further names.
         filetime: time of creation and of the last change (100 ns since 1601).
