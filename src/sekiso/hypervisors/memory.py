@@ -1,12 +1,13 @@
 """A hypervisor in memory that keeps the same rules: for trying flows and for tests, it runs no guest.
 
 Disks are real files, machines are not. What a guest would do is scripted by the `guest` function of the
-host, which is called after each start and may speak (`MemoryHost.guest_says`), write to its disks, and power
-itself off (`MemoryHost.guest_powers_off`).
+host, which hears of every event and may speak (`MemoryHost.guest_says`), write to its disks, and power itself
+off (`MemoryHost.guest_powers_off`).
 """
 
 from __future__ import annotations
 
+import enum
 import shutil
 import struct
 import threading
@@ -71,22 +72,34 @@ class _Machine:
     keys: list[str] = field(default_factory=list[str])
 
 
-#: Called with the host and the machine's identifier after each start.
-Guest = Callable[["MemoryHost", str], None]
+class GuestEvent(enum.StrEnum):
+    """What a scripted guest hears of."""
+
+    STARTED = "started"
+    DISKS_CHANGED = "disks-changed"
+    BUTTON = "button"
+
+
+#: Called with the host, the machine's identifier and the event.
+Guest = Callable[["MemoryHost", str, GuestEvent], None]
+
+
+def obedient_guest(host: MemoryHost, machine_id: str, event: GuestEvent) -> None:
+    """Say nothing, and shut down when the power button is pressed."""
+    if event is GuestEvent.BUTTON:
+        host.guest_powers_off(machine_id)
 
 
 class MemoryHost:
     """The pretended host: its machines outlive a driver object, as they do on a real one."""
 
-    def __init__(self, *, guest: Guest | None = None, guests_obey: bool = True) -> None:
+    def __init__(self, *, guest: Guest = obedient_guest) -> None:
         """Make a host without machines.
 
         Args:
-            guest: what each guest does after its start.
-            guests_obey: whether guests shut down when asked.
+            guest: what every guest does.
         """
         self.guest = guest
-        self.guests_obey = guests_obey
         self.machines: dict[str, _Machine] = {}
         self.parents: dict[Path, DiskFile] = {}
         self.lock = threading.RLock()
@@ -177,16 +190,14 @@ class MemoryDriver:
                 if not disk.path.is_file():
                     raise DiskNotFoundError(path=disk.path, reason="There is no such file.")
             machine.state, machine.started = MachineState.RUNNING, time.monotonic()
-        if self.memory_host.guest is not None:
-            self.memory_host.guest(self.memory_host, machine_id)
+        self._tell(machine_id, GuestEvent.STARTED)
 
     def request_shut_down(self, machine_id: str) -> None:
         """See `HypervisorDriver.request_shut_down`."""
         with self._lock:
             machine = self._find(machine_id)
             check_state(_facts(machine), "be shut down", MachineState.RUNNING)
-            if self.memory_host.guests_obey:
-                machine.state = MachineState.OFF
+        self._tell(machine_id, GuestEvent.BUTTON)
 
     def turn_off(self, machine_id: str, *, timeout_s: float = 30.0) -> None:
         """See `HypervisorDriver.turn_off`."""
@@ -211,7 +222,8 @@ class MemoryDriver:
             machine = self._find(machine_id)
             placed = admit_disk(_facts(machine), disk, self._view())
             machine.spec = with_disk(machine.spec, placed)
-            return placed
+        self._tell(machine_id, GuestEvent.DISKS_CHANGED)
+        return placed
 
     def detach_disk(self, machine_id: str, path: Path) -> None:
         """See `HypervisorDriver.detach_disk`."""
@@ -220,6 +232,7 @@ class MemoryDriver:
             spec, disk = without_disk(_facts(machine), path)
             check_change(_facts(machine), disk, operation("detach", disk))
             machine.spec = spec
+        self._tell(machine_id, GuestEvent.DISKS_CHANGED)
 
     def create_packaging_disk(self, boot_disk: DiskFile, path: Path) -> DiskFile:
         """See `HypervisorDriver.create_packaging_disk`."""
@@ -250,6 +263,7 @@ class MemoryDriver:
         """See `HypervisorDriver.guest_messages`."""
         with self._lock:
             spoken = self._find(machine_id).spoken[port]
+            since = min(max(0, since), len(spoken))
             part = bytes(spoken[since : since + MAX_MESSAGE_BYTES])
             return GuestMessages(part.decode(errors="replace"), since + len(part))
 
@@ -260,6 +274,10 @@ class MemoryDriver:
             machine = self._find(machine_id)
             check_state(_facts(machine), "take keys", MachineState.RUNNING)
             machine.keys += keys
+
+    def _tell(self, machine_id: str, event: GuestEvent) -> None:
+        if self.get_machine(machine_id).state.active:
+            self.memory_host.guest(self.memory_host, machine_id, event)
 
     def _find(self, machine_id: str) -> _Machine:
         try:

@@ -42,7 +42,14 @@ from sekiso.hypervisors.facts import (
 from sekiso.hypervisors.keys import parse_keys
 from sekiso.hypervisors.qemu import accel, cmdline, firmware, images, messages, procs, switch, tpm
 from sekiso.hypervisors.qemu.hotplug import plug, unplug
-from sekiso.hypervisors.qemu.qmp import SCREEN_NAME, Qmp, QmpUnreachableError, connect_socket, session
+from sekiso.hypervisors.qemu.qmp import (
+    SCREEN_NAME,
+    Qmp,
+    QmpTimeoutError,
+    QmpUnreachableError,
+    connect_socket,
+    session,
+)
 from sekiso.hypervisors.qemu.storage import Storage, file_lock
 from sekiso.model.machine import DiskFormat, Generation
 from sekiso.model.progress import NO_PROGRESS, Progress
@@ -67,6 +74,8 @@ _STATES = {
 }
 _QUIT_S = 5.0
 _STARTING_S = 60.0
+#: A QEMU that does not say its state for so long hangs; a busy host may well need seconds.
+_STATUS_S = 10.0
 _QCODES = {
     "enter": "ret", "space": "spc", "pageup": "pgup", "pagedown": "pgdn", "meta": "meta_l",
 }  # fmt: skip
@@ -210,7 +219,7 @@ class QemuDriver:
         except HypervisorError as error:
             if spec.tpm:
                 tpm.stop(machine.folder)
-            _explain_lock(error, spec)
+            _explain_lock(error, spec.disks)
             raise
 
     @contextlib.contextmanager
@@ -237,9 +246,10 @@ class QemuDriver:
         folder = self.storage.folder(machine_id)
         name, pidfile = self.storage.load(machine_id).name, folder / "qemu.pid"
         deadline = time.monotonic() + timeout_s
-        with contextlib.suppress(QmpUnreachableError), session(folder, name) as qmp:
+        grace_s = min(_QUIT_S, timeout_s / 3)
+        with contextlib.suppress(QmpUnreachableError), session(folder, name, timeout_s=grace_s) as qmp:
             qmp.execute("quit")
-        kill_at = time.monotonic() + min(_QUIT_S, timeout_s / 2)
+        kill_at = time.monotonic() + grace_s
         while procs.find(pidfile) is not None:
             now = time.monotonic()
             if now >= deadline:
@@ -278,7 +288,7 @@ class QemuDriver:
                 except SekisoError as error:
                     self.storage.save(machine_id, machine.spec)
                     if isinstance(error, HypervisorError):
-                        _explain_lock(error, machine.spec)
+                        _explain_lock(error, (placed,))
                     raise
         return placed
 
@@ -390,25 +400,27 @@ def _state(folder: Path, name: str) -> tuple[MachineState, float]:
             return MachineState.OFF, 0.0
         uptime_s = running.uptime_s
         try:
-            with session(folder, name) as qmp:
+            with session(folder, name, timeout_s=_STATUS_S) as qmp:
                 status = str(qmp.execute("query-status")["status"])
             return _STATES.get(status, MachineState.CRITICAL), uptime_s
+        except QmpTimeoutError:
+            return MachineState.CRITICAL, uptime_s
         except QmpUnreachableError:
             # It is coming up or going down; both pass quickly.
             time.sleep(0.05)
     return (MachineState.STARTING if uptime_s < _STARTING_S else MachineState.CRITICAL), uptime_s
 
 
-def _explain_lock(error: HypervisorError, spec: MachineSpec) -> None:
+def _explain_lock(error: HypervisorError, disks: Sequence[DiskAttachment]) -> None:
     """Turn QEMU's complaint about a locked disk into one that says who holds it.
 
     Raises:
         DiskInUseError: the complaint was about a lock.
     """
-    if "lock" not in str(error) or "Failed to get" not in str(error):
+    if not disks or not re.search(r"Failed to get .*lock", str(error)):
         return
     found = re.search(r"\[(/[^\]]*)\]", str(error))
-    path = Path(found[1]) if found else spec.disks[0].path
+    path = Path(found[1]) if found else disks[0].path
     users = ", ".join(procs.users_of(path)) or "another program"
     reason = "The file is locked; two users of one disk would destroy it."
     raise DiskInUseError(path=path, user=users, reason=reason) from error

@@ -35,12 +35,17 @@ class QmpUnreachableError(Exception):
     """Nobody answers at the control socket: QEMU is starting, ending, or gone. Never leaves the package."""
 
 
+class QmpTimeoutError(QmpUnreachableError):
+    """Somebody listens at the control socket but does not answer: QEMU hangs. Never leaves the package."""
+
+
 class Qmp:
     """An open QMP session."""
 
-    def __init__(self, client: QMPClient, machine: str) -> None:
+    def __init__(self, client: QMPClient, machine: str, timeout_s: float) -> None:
         self._client = client
         self._machine = machine
+        self._timeout_s = timeout_s
 
     def execute(self, command: str, **arguments: object) -> Any:
         """Run one command and return its answer; underscores in argument names become hyphens.
@@ -51,31 +56,41 @@ class Qmp:
         """
         args = {k.replace("_", "-"): v for k, v in arguments.items()}
         try:
-            return _run(self._client.execute(command, args or None))
+            return _run(self._client.execute(command, args or None), self._timeout_s)
         except ExecuteError as error:
-            raise HypervisorError(machine=self._machine, operation=command, reason=str(error)) from error
-        except (QMPError, OSError, EOFError, TimeoutError, asyncio.CancelledError) as error:
+            operation = f"carry out {command}"
+            raise HypervisorError(machine=self._machine, operation=operation, reason=str(error)) from error
+        except TimeoutError as error:
+            raise QmpTimeoutError("no answer in time") from error
+        except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
             raise QmpUnreachableError(str(error)) from error
 
 
 @contextlib.contextmanager
-def session(folder: Path, machine: str) -> Generator[Qmp]:
+def session(folder: Path, machine: str, *, timeout_s: float = _TIMEOUT_S) -> Generator[Qmp]:
     """Open a session with the QEMU whose socket lies in `folder`.
+
+    Args:
+        folder: the machine's folder.
+        machine: its name, for messages.
+        timeout_s: how long each step may take.
 
     Raises:
         QmpUnreachableError: nobody answers there.
     """
     client = QMPClient(machine)
     try:
-        _run(client.connect(connect_socket(folder, SOCKET_NAME)))
-    except (QMPError, OSError, EOFError, TimeoutError) as error:
+        _run(client.connect(connect_socket(folder, SOCKET_NAME)), timeout_s)
+    except TimeoutError as error:
+        raise QmpTimeoutError("no greeting in time") from error
+    except (QMPError, OSError, EOFError) as error:
         raise QmpUnreachableError(str(error)) from error
     try:
-        yield Qmp(client, machine)
+        yield Qmp(client, machine, timeout_s)
     finally:
         # QEMU may close first (after `quit`); then there is nothing left to close in good order.
         with contextlib.suppress(QMPError, OSError, EOFError, TimeoutError, asyncio.CancelledError):
-            _run(client.disconnect())
+            _run(client.disconnect(), timeout_s)
 
 
 def connect_socket(folder: Path, name: str) -> socket.socket:
@@ -107,5 +122,5 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, _TIMEOUT_S), _loop()).result()
+def _run(work: Coroutine[Any, Any, _T], timeout_s: float) -> _T:
+    return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), _loop()).result()

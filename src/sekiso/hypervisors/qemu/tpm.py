@@ -23,7 +23,15 @@ def start(folder: Path) -> None:
     """
     stop(folder)
     (folder / "tpm").mkdir(mode=0o700, exist_ok=True)
-    argv = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder / 'tpm'}", "--ctrl", "type=unixio,path=tpm.sock"]
+    argv = [
+        "swtpm",
+        "socket",
+        "--tpm2",
+        "--tpmstate",
+        f"dir={folder / 'tpm'}",
+        "--ctrl",
+        "type=unixio,path=tpm.sock",
+    ]
     argv += ["--terminate", "--daemon", "--pid", f"file={folder / 'tpm.pid'}"]
     process.run(argv, cwd=folder, timeout_s=30)
 
