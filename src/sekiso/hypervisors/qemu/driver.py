@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -50,7 +50,7 @@ from sekiso.hypervisors.qemu.qmp import (
     connect_socket,
     session,
 )
-from sekiso.hypervisors.qemu.storage import Storage, file_lock
+from sekiso.hypervisors.qemu.storage import Storage
 from sekiso.model.machine import DiskFormat, Generation
 from sekiso.model.progress import NO_PROGRESS, Progress
 
@@ -188,16 +188,20 @@ class QemuDriver:
 
     def start(self, machine_id: str) -> None:
         """See `HypervisorDriver.start`; returns when QEMU answers."""
-        folder = self.storage.folder(machine_id)
-        with file_lock(folder / "lock"):
+        with self.storage.machine_lock(machine_id):
             machine = self.get_machine(machine_id)
             rules.check_state(machine, "be started", MachineState.OFF)
-            for disk in machine.disks:
-                if not disk.path.is_file():
-                    raise DiskNotFoundError(path=disk.path, reason="There is no such file.")
-                images.check_content(disk, self.storage.bases())
+            self._check_files(machine)
             with self._cables(machine.spec) as cables:
                 self._launch(machine, cables)
+
+    def _check_files(self, machine: MachineFacts) -> None:
+        bases = self.storage.bases()
+        for disk in machine.disks:
+            for path in (disk.path, *rules.ancestors(disk.path, _parent_of(bases))):
+                if not path.is_file():
+                    raise DiskNotFoundError(path=path, reason="There is no such file.")
+            images.check_content(disk, bases)
 
     def _launch(self, machine: MachineFacts, cables: dict[int, int]) -> None:
         spec = machine.spec
@@ -260,7 +264,7 @@ class QemuDriver:
 
     def delete_machine(self, machine_id: str, *, delete_disks: bool) -> None:
         """See `HypervisorDriver.delete_machine`."""
-        with self.storage.lock(), file_lock(self.storage.folder(machine_id) / "lock"):
+        with self.storage.lock(), self.storage.machine_lock(machine_id):
             machine = self._in_state(machine_id, "be deleted", MachineState.OFF)
             bases = self.storage.bases()
             if delete_disks:
@@ -274,7 +278,7 @@ class QemuDriver:
 
     def attach_disk(self, machine_id: str, disk: DiskAttachment) -> DiskAttachment:
         """See `HypervisorDriver.attach_disk`."""
-        with self.storage.lock(), file_lock(self.storage.folder(machine_id) / "lock"):
+        with self.storage.lock(), self.storage.machine_lock(machine_id):
             machine = self.get_machine(machine_id)
             placed = admission.admit_disk(machine, disk, self._view())
             bases = self.storage.bases()
@@ -294,7 +298,7 @@ class QemuDriver:
 
     def detach_disk(self, machine_id: str, path: Path) -> None:
         """See `HypervisorDriver.detach_disk`."""
-        with self.storage.lock(), file_lock(self.storage.folder(machine_id) / "lock"):
+        with self.storage.lock(), self.storage.machine_lock(machine_id):
             machine = self.get_machine(machine_id)
             spec, disk = admission.without_disk(machine, path)
             rules.check_change(machine, disk, admission.operation("detach", disk))
@@ -381,14 +385,17 @@ class QemuDriver:
             raise HypervisorError(machine=machine.name, operation="reach QEMU", reason=reason) from error
 
     def _view(self) -> admission.HostView:
-        bases = self.storage.bases()
-
-        def parent_of(path: Path) -> Path | None:
-            base = bases.get(path.resolve())
-            return None if base is None else base.path
-
+        parent_of = _parent_of(self.storage.bases())
         formats = tuple(cmdline.DRIVERS)
         return admission.HostView(self.list_machines(), self.list_switches(), formats, parent_of)
+
+
+def _parent_of(bases: Mapping[Path, DiskFile]) -> rules.ParentOf:
+    def parent_of(path: Path) -> Path | None:
+        base = bases.get(path.resolve())
+        return None if base is None else base.path
+
+    return parent_of
 
 
 def _state(folder: Path, name: str) -> tuple[MachineState, float]:

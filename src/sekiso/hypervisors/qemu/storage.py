@@ -84,6 +84,21 @@ class Storage:
             raise MachineNotFoundError(machine=machine_id)
         return folder.resolve()
 
+    @contextlib.contextmanager
+    def machine_lock(self, machine_id: str) -> Generator[Path]:
+        """Hold the lock of one machine and return its folder.
+
+        Raises:
+            MachineNotFoundError: there is no such machine, or it was deleted while this waited.
+        """
+        folder = self.folder(machine_id)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock(folder / "lock"))
+            except FileNotFoundError:
+                raise MachineNotFoundError(machine=machine_id) from None
+            yield self.folder(machine_id)
+
     def load(self, machine_id: str) -> MachineSpec:
         """Read what a machine is made of.
 
@@ -115,7 +130,9 @@ class Storage:
         """
         link = self.machines / machine_id
         building = self.machines / f".new-{machine_id}" if spec.folder is None else spec.folder
-        building.mkdir(mode=0o700, parents=True, exist_ok=True)
+        building.mkdir(parents=True, exist_ok=True)
+        # Who may enter may press the machine's buttons and see its screen.
+        building.chmod(0o700)
         try:
             write_json(building / "machine.json", MachineRecord(machine_id, spec))
             prepare(building)
