@@ -7,10 +7,9 @@ from __future__ import annotations
 
 CHUNK_BYTES = 4096
 
-# For a position in a chunk: how far the length is masked and the distance shifted. Source: [MS-XCA] 2.5.1.4.
-_LENGTH_BITS = [12] * (CHUNK_BYTES + 1)
-for _position in range(1, CHUNK_BYTES + 1):
-    _LENGTH_BITS[_position] = 12 - max(0, (_position - 1).bit_length() - 4)
+# Bits of a token that hold the length, by the position in the chunk. Source: [MS-XCA] 2.5.1.4. The table
+# goes on a little: a group of eight literals may pass the end of the chunk before that is noticed.
+_LENGTH_BITS = [12 - max(0, (at - 1).bit_length() - 4) if at else 12 for at in range(CHUNK_BYTES + 9)]
 
 
 def decompress(data: bytes, limit_bytes: int) -> bytes:

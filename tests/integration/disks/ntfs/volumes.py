@@ -218,3 +218,27 @@ def libwim_tree(volume: Path, scratch: Path) -> Node:
         tree = opened.read_tree()
     wim.unlink()
     return tree
+
+
+def fill_small(m: Path) -> None:
+    """Fill a small volume with one of each kind of structure, for fuzzing."""
+    noise = random.Random(4)
+    file = write(m, "Windows/System32/a.dll", noise.randbytes(20_000))
+    (m / "Windows/b.dll").hardlink_to(file)
+    write(m, "Windows/System32/tiny.txt", b"resident")
+    link = write(m, "Users/link.txt", b"")
+    os.setxattr(link, "system.ntfs_reparse_data", symlink_data("..\\Windows\\System32\\tiny.txt"))
+    os.setxattr(file, "user.stream", noise.randbytes(3000))
+    os.setxattr(file, "system.ntfs_object_id", bytes(range(16)))
+    os.setxattr(file, "system.ntfs_acl", descriptor(ADMINS, USERS, [ace(0, 0, 0x1F01FF, SYSTEM)]))
+    os.setxattr(m / "Windows", "system.ntfs_dos_name", b"WINDOW~1")
+    (m / "comp").mkdir()
+    set_attributes(m / "comp", 0x810)
+    write(m, "comp/text", LONG_TEXT[:100_000])
+    with (m / "sparse.bin").open("wb") as stream:
+        stream.seek(1 << 20)
+        stream.write(b"end")
+    many = write(m, "many/first", b"many names")
+    for number in range(30):
+        (m / f"many/name number {number:04} of this file").hardlink_to(many)
+    fragment(m, "fragmented", 300, noise)
