@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
-from sekiso.disks.fat import format_fat, write_files
+from sekiso.disks.fat import copy_tree_into_fat, format_fat
 from sekiso.errors import NotFoundError, RuleError
 
 LABEL = "SEKISO-RUN"
@@ -28,8 +29,7 @@ def make_run_once_disk(folder: Path, out: Path) -> Path:
         raise NotFoundError(
             what="The run-once script", name=folder / SCRIPT, remedy="Name a folder that holds it."
         )
-    files = {f"/{p.relative_to(folder).as_posix()}": p for p in sorted(folder.rglob("*")) if p.is_file()}
-    total = sum(path.stat().st_size for path in files.values())
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if total > _LARGEST_BYTES:
         raise RuleError(
             field="run-once",
@@ -39,6 +39,7 @@ def make_run_once_disk(folder: Path, out: Path) -> Path:
     size = (total + total // 10) // _MIB * _MIB + 40 * _MIB
     with out.open("wb") as file:
         file.truncate(size)
-    format_fat(out, offset_bytes=0, size_bytes=size, label=LABEL, volume_id=0x5E_B1_50_00)
-    write_files(out, {name: path.read_bytes() for name, path in files.items()}, offset_bytes=0, modified=0)
+    # A serial number of its own: the guest tools run the script of each disk once.
+    place = format_fat(out, offset_bytes=0, size_bytes=size, label=LABEL, volume_id=secrets.randbits(32))
+    copy_tree_into_fat(place, folder)
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,9 @@ def print_table(
         table.add_column(heading, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(printable(str(cell)) for cell in row))
-    Console(markup=False, highlight=False).print(table)
+    # Only a terminal has a width; a file or another program gets each row on one line.
+    width = None if sys.stdout.isatty() else 1000
+    Console(markup=False, highlight=False, width=width).print(table)
 
 
 def printable(text: str) -> str:

@@ -159,7 +159,7 @@ def _check(request: CaptureRequest) -> None:
 
 
 def _check_gate(disk: Path, pair: _Pair) -> None:
-    reasons = pair.support.pending_work(lambda path: pair.modified.read_file(path))
+    reasons = pair.support.pending_work(pair.modified.read_file)
     if reasons:
         raise UnfinishedWorkError(path=disk, reason=" ".join(reasons))
 

@@ -25,7 +25,7 @@ from sekiso.compositing.stack import LayerStack
 from sekiso.disks.assemble import PlacedVolume, assemble
 from sekiso.disks.convert import convert
 from sekiso.disks.ext4 import BlobPlace, fill_ext4, format_ext4
-from sekiso.disks.fat import format_fat, write_files
+from sekiso.disks.fat import copy_tree_into_fat, format_fat
 from sekiso.disks.identity import DiskIds
 from sekiso.disks.ntfs_format import format_ntfs
 from sekiso.disks.partitions import Partition, PartitionTable, write_boot_code, write_partition_table
@@ -184,15 +184,21 @@ class _Work:
     def _esp(self, part: PlacedPartition) -> None:
         boot = self.planned.composition.boot
         plan = self.planned.plan
-        format_fat(
+        place = format_fat(
             self.raw,
             offset_bytes=part.offset_bytes,
             size_bytes=part.size_bytes,
             label=part.label or "ESP",
             volume_id=plan.identity.identifiers.esp_volume_id,
         )
-        files = {file.path: file.content for file in boot.esp_files} if boot is not None else {}
-        write_files(self.raw, files, offset_bytes=part.offset_bytes, modified=plan.created)
+        content = self.folder / "esp"
+        content.mkdir()
+        for file in boot.esp_files if boot is not None else ():
+            target = content / file.path.strip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.content)
+            os.utime(target, (plan.created, plan.created))
+        copy_tree_into_fat(place, content)
 
     def _fill_ext4(self, part: PlacedPartition) -> None:
         ids = self.planned.plan.identity.identifiers

@@ -25,7 +25,6 @@ class ComposeRequest:
         bootable: False makes a data volume.
         seed: makes the identifiers repeatable; None = fresh ones.
         created: time stamp of what the engine makes, Unix seconds; None = now.
-        verify: read the finished disk back and compare it with the plan.
     """
 
     layers: tuple[Path, ...]
@@ -38,7 +37,6 @@ class ComposeRequest:
     bootable: bool = True
     seed: str | None = None
     created: int | None = None
-    verify: bool = False
 
 
 def check_request(request: ComposeRequest) -> None:

@@ -14,7 +14,7 @@ from sekiso.cli.output import print_json, print_pairs, printable
 from sekiso.cli.progress import make_progress
 from sekiso.disks.image import inspect
 from sekiso.hypervisors.facts import DiskFile
-from sekiso.hypervisors.qemu import QemuDriver
+from sekiso.hypervisors.qemu.driver import QemuDriver
 from sekiso.model.machine import DiskFormat, Generation, SecureBootTemplate
 
 

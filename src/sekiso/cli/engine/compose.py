@@ -17,6 +17,7 @@ from sekiso.compositing.plan import ComposePlan
 from sekiso.compositing.planning import plan_image
 from sekiso.compositing.request import ComposeRequest
 from sekiso.compositing.stack import LayerStack
+from sekiso.compositing.verify import verify_image
 from sekiso.guests.base import Generalization
 from sekiso.model.machine import DiskAllocation, DiskFormat, Generation
 
@@ -93,13 +94,15 @@ def compose(
         bootable=not data_volume,
         seed=seed,
         created=created,
-        verify=verify_it,
     )
     with LayerStack.open(layers) as stack:
         support = support_for(stack.family)
         with make_progress(language, quiet=quiet or as_json) as progress:
             planned = plan_image(request, stack, support, progress=progress)
             result = None if dry_run else execute(planned, request, stack, progress=progress)
+            if result is not None and verify_it:
+                tree = planned.composition.root
+                verify_image(out, planned.plan, expected=lambda: tree, progress=progress)
     if as_json:
         made = None if result is None else {"path": str(result.out), "file_bytes": result.file_bytes}
         print_json({"plan": planned.plan.to_dict(), "plan_id": planned.plan.plan_id, "image": made})
