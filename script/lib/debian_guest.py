@@ -205,6 +205,7 @@ def hooks(recipe: Recipe, debs: Path | None) -> list[str]:
 
 def make_tree(recipe: Recipe, archive: Path, debs: Path | None, scratch: Path) -> None:
     """Install the packages and keep the tree as a tar file at `archive`."""
+    part = archive.with_suffix(f".{os.getpid()}.part")
     init = scratch / "init"
     init.write_text(TINY_INIT)
     argv = [
@@ -218,11 +219,24 @@ def make_tree(recipe: Recipe, archive: Path, debs: Path | None, scratch: Path) -
         "--dpkgopt=force-unsafe-io",
         *hooks(recipe, debs),
         recipe.release,
-        str(archive.with_suffix(".part")),
+        str(part),
         recipe.mirror,
     ]
     run(*argv, env={"SEKISO_TINY_INIT": str(init)})
-    archive.with_suffix(".part").rename(archive)
+    part.rename(archive)
+
+
+def cached_tree(recipe: Recipe, folder: Path, debs: Path | None, scratch: Path, steps: Steps) -> Path:
+    """Return the tar file of the package tree, made if it is not there."""
+    archive = folder / f"tree-{recipe.key}.tar"
+    if archive.exists():
+        steps.done(f"package tree from the cache ({archive.stat().st_size / 1e6:.0f} MB)")
+        return archive
+    if debs is not None:
+        debs.mkdir(parents=True, exist_ok=True)
+    make_tree(recipe, archive, debs, scratch)
+    steps.done(f"package tree installed ({archive.stat().st_size / 1e6:.0f} MB)")
+    return archive
 
 
 # --- the disk ---
@@ -383,15 +397,7 @@ def build(
         scratch = Path(folder)
         if os.geteuid() != 0:
             scratch.chmod(0o755)
-        archive = (cache or scratch) / f"tree-{recipe.key}.tar"
-        if archive.exists():
-            steps.done(f"package tree from the cache ({archive.stat().st_size / 1e6:.0f} MB)")
-        else:
-            debs = cache / "debs" if cache else None
-            if debs is not None:
-                debs.mkdir(parents=True, exist_ok=True)
-            make_tree(recipe, archive, debs, scratch)
-            steps.done(f"package tree installed ({archive.stat().st_size / 1e6:.0f} MB)")
+        archive = cached_tree(recipe, cache or scratch, cache / "debs" if cache else None, scratch, steps)
         layout = Layout(generation, size_mib, str(uuid.uuid4()), int.from_bytes(os.urandom(4), "big"))
         tree, disk = scratch / "tree", scratch / "disk.raw"
         tree.mkdir()
@@ -414,8 +420,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         description="Build a bootable Debian disk from Debian packages, with none of Sekiso's own disk code.",
         epilog="Root has no password in these guests: they are for demonstrations and tests.",
     )
-    parser.add_argument("--generation", type=int, choices=(1, 2), required=True)
-    parser.add_argument("--out", type=Path, required=True, help="disk to make: .vhdx .vhd .qcow2 .raw .img")
+    parser.add_argument("--generation", type=int, choices=(1, 2), help="1 = BIOS and MBR, 2 = UEFI and GPT")
+    parser.add_argument("--out", type=Path, help="disk to make: .vhdx .vhd .qcow2 .raw .img")
+    parser.add_argument("--tree-only", action="store_true", help="only fill the cache; prints the tar file")
     parser.add_argument("--release", default="bookworm")
     parser.add_argument("--mirror", default="http://deb.debian.org/debian")
     parser.add_argument("--cache", type=Path, help="folder that keeps packages and the package tree")
@@ -432,8 +439,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     args = parse(argv)
-    if args.out.suffix.lower() not in (".vhdx", ".vhd", ".qcow2", ".raw", ".img"):
+    if args.tree_only:
+        if args.cache is None:
+            raise SystemExit("--tree-only needs --cache")
+    elif args.out is None or args.out.suffix.lower() not in (".vhdx", ".vhd", ".qcow2", ".raw", ".img"):
         raise SystemExit("--out must end in .vhdx, .vhd, .qcow2, .raw or .img")
+    elif args.generation is None:
+        raise SystemExit("--generation 1 or --generation 2 must be given")
     missing = [
         t
         for t in ("mmdebstrap", "sfdisk", "mke2fs", "mkfs.vfat", "mcopy", "grub-mkimage", "qemu-img")
@@ -447,7 +459,6 @@ def main(argv: list[str]) -> int:
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     include = tuple(p for p in args.include.split(",") if p)
     recipe = Recipe(args.release, args.mirror, args.tiny, include)
-    out = args.out.resolve()
     cache = args.cache.resolve() if args.cache else None
     if cache is not None:
         cache.mkdir(parents=True, exist_ok=True)
@@ -455,9 +466,13 @@ def main(argv: list[str]) -> int:
             (cache / f"tree-{recipe.key}.tar").unlink(missing_ok=True)
     size_mib = args.size or (1024 if args.tiny else 2048)
     steps = Steps(quiet=args.quiet)
+    if args.tree_only:
+        with tempfile.TemporaryDirectory(prefix="make-debian-guest-") as folder:
+            print(cached_tree(recipe, cache, cache / "debs", Path(folder), steps))
+        return 0
     build(
         recipe,
-        out,
+        args.out.resolve(),
         generation=args.generation,
         size_mib=size_mib,
         cache=cache,

@@ -37,7 +37,7 @@ def boot(
 ) -> Boot:
     """Start `disk`, with the further disks `extra`, until the report satisfies `until` or the guest ends.
 
-    Writes go to a temporary overlay, unless the guest is to be captured afterwards: then pass a qcow2 overlay.
+    Writes go to a temporary overlay; those to a qcow2 disk stay in it.
     """
     ports = [scratch / "com1", scratch / "com2"]
     for port in ports:
