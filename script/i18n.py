@@ -52,14 +52,6 @@ def error_classes() -> list[type[SekisoError]]:
     return sorted(set(found), key=lambda c: c.code)
 
 
-def error_texts() -> Iterator[tuple[str, str]]:
-    """Yield the templates of the errors and where they stand."""
-    for cls in error_classes():
-        for text in (cls.brief, cls.why, cls.resolution):
-            if re.sub(r"{\w+}", "", text).strip():
-                yield text, cls.__module__.replace(".", "/") + ".py"
-
-
 def template_of(node: ast.AST) -> str | None:
     """Return the text of a string literal; an f-string becomes a template with named gaps."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -77,17 +69,36 @@ def template_of(node: ast.AST) -> str | None:
 
 
 def _gap_name(value: ast.expr, used: set[str]) -> str:
-    names = [
-        n.attr if isinstance(n, ast.Attribute) else n.id
-        for n in ast.walk(value)
-        if isinstance(n, ast.Name | ast.Attribute)
-    ]
-    first = next((n.lstrip("_") for n in names if n.isidentifier() and n.lstrip("_")), "value")
+    first = _word_for(value).lower().strip("_") or "value"
     name, number = first, 2
     while name in used:
         name, number = f"{first}{number}", number + 1
     used.add(name)
     return name
+
+
+def _word_for(value: ast.AST) -> str:
+    """Return the word that says best what an expression is: a variable's name, mostly."""
+    match value:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=inner, attr=name):
+            return _word_for(inner) if name == "value" else name
+        case ast.Call(func=ast.Attribute(value=ast.Name() | ast.Attribute() as inner), args=[]):
+            return _word_for(inner)
+        case ast.Call(args=[first, *_]):
+            return _word_for(first)
+        case (
+            ast.GeneratorExp(elt=inner)
+            | ast.ListComp(elt=inner)
+            | ast.IfExp(body=inner)
+            | ast.BinOp(left=inner)
+        ):
+            return _word_for(inner)
+        case ast.Subscript(value=inner):
+            return _word_for(inner)
+        case _:
+            return "value"
 
 
 def is_sentence(text: str) -> bool:
@@ -102,6 +113,19 @@ class Collector(ast.NodeVisitor):
     def __init__(self) -> None:
         self.texts: list[tuple[str, int]] = []
         self._seen: set[int] = set()
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        for statement in node.body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    pass
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                    pass
+                case _:
+                    continue
+            if name in ("brief", "why", "resolution"):
+                self._take(value)
+        self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         function = node.func
@@ -140,7 +164,7 @@ class Collector(ast.NodeVisitor):
 
 
 def source_texts() -> Iterator[tuple[str, str]]:
-    """Yield every other text and the file it stands in."""
+    """Yield every text and the file it stands in."""
     for path in sorted(SOURCE.rglob("*.py")):
         collector = Collector()
         collector.visit(ast.parse(path.read_text(encoding="utf-8")))
@@ -151,7 +175,7 @@ def source_texts() -> Iterator[tuple[str, str]]:
 def collect() -> dict[str, set[str]]:
     """Return every text with the files it stands in."""
     found: dict[str, set[str]] = {}
-    for text, where in [*error_texts(), *source_texts()]:
+    for text, where in source_texts():
         found.setdefault(text, set()).add(where)
     return found
 
