@@ -1,5 +1,6 @@
 """ext4 (and ext3, ext2): reading, finding changes, making and filling, without mounting anything."""
 
+from sekiso.disks.ext4.changes import changes_between
 from sekiso.disks.ext4.content import BlobPlace, BlobProvider, BlobStream
 from sekiso.disks.ext4.format import estimate_size_bytes, format_ext4
 from sekiso.disks.ext4.reader import Ext4Volume, open_ext4
@@ -11,6 +12,7 @@ __all__ = [
     "BlobStream",
     "Ext4Volume",
     "FillStats",
+    "changes_between",
     "estimate_size_bytes",
     "fill_ext4",
     "format_ext4",

@@ -13,8 +13,9 @@ from sekiso.disks.ext4.encode import (
     EXTRA_ISIZE,
     Extent,
     Record,
+    checksum_folders,
     device_block,
-    empty_blocks,
+    empty_folder_block,
     encode_record,
     extent_tree,
     extents_of,
@@ -36,7 +37,7 @@ _SHORT_LINK_BYTES = 60
 _MAX_REPARSE_BYTES = 16384
 _SCAN_BYTES = 1 << 20
 _REMEDY = "Leave this path out, or change it in its layer."
-_NO_EXTENTS = extent_tree((), 1024, lambda: 0, 0)[0]
+_NO_EXTENTS = extent_tree((), 1024, lambda: 0, lambda: 0)[0]
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Body:
     number: int
     is_folder: bool
     record: bytes
-    blocks: list[tuple[int, bytes]]
+    blocks: list[tuple[int, bytes | bytearray]]
     blob: BlobPlace | BlobStream | None
     extents: Sequence[Extent]
     content_bytes: int
@@ -83,6 +84,7 @@ class Bodies:
         self._free = free
         self._sources = sources
         self._blobs = blobs
+        self._unsummed: list[tuple[bytearray, int]] = []
 
     def make(self, item: Item) -> Body:
         """Return the body of one inode.
@@ -150,19 +152,22 @@ class Bodies:
 
     def _folder(self, item: Item, body: Body) -> _Content:
         size = self._sb.block_size
-        seed = inode_seed(self._sb, item.number, 0)
-        data = folder_blocks(item.entries, size, seed)
+        data = folder_blocks(item.entries, size)
         kept = self._kept_blocks(item)
-        taken = self._free.take(len(data) - len(kept)) if len(data) > len(kept) else []
         # The blocks that mke2fs gave the folder come first, and all of them stay in use.
+        data += [empty_folder_block(size) for _ in range(len(kept) - len(data))]
+        taken = self._free.take(len(data) - len(kept)) if len(data) > len(kept) else []
         extents = extents_of([*kept, *taken])
-        data += empty_blocks(len(kept) - len(data), size, seed)
-        index = 0
-        for extent in extents:
-            part = data[index : index + extent.length]
-            body.blocks.append((extent.physical, b"".join(part)))
-            index += extent.length
-        return self._with_tree(extents, len(data) * size, seed, body)
+        numbers = [e.physical + i for e in extents for i in range(e.length)]
+        body.blocks += zip(numbers, data, strict=True)
+        seed = inode_seed(self._sb, item.number, 0)
+        self._unsummed += [(block, seed) for block in data]
+        return self._with_tree(extents, len(data) * size, item.number, body)
+
+    def finish_folders(self) -> None:
+        """Complete the folders made so far."""
+        checksum_folders(self._unsummed, self._sb.block_size)
+        self._unsummed.clear()
 
     def _kept_blocks(self, item: Item) -> list[tuple[int, int]]:
         if item.number > self._sb.first_ordinary_inode:
@@ -177,7 +182,7 @@ class Bodies:
         size = self._sb.block_size
         extents = extents_of(self._free.take(1))
         body.blocks.append((extents[0].physical, target.ljust(size, b"\0")))
-        return self._with_tree(extents, len(target), 0, body)
+        return self._with_tree(extents, len(target), item.number, body)
 
     def _target(self, item: Item) -> bytes:
         reparse = item.node.reparse
@@ -208,10 +213,12 @@ class Bodies:
         else:
             extents = extents_of(self._free.take(-(-blob.size_bytes // size)))
         body.blob, body.extents, body.content_bytes = blob, extents, blob.size_bytes
-        return self._with_tree(extents, blob.size_bytes, inode_seed(self._sb, item.number, 0), body)
+        return self._with_tree(extents, blob.size_bytes, item.number, body)
 
-    def _with_tree(self, extents: list[Extent], size: int, seed: int, body: Body) -> _Content:
-        block, nodes = extent_tree(extents, self._sb.block_size, self._free.take_one, seed)
+    def _with_tree(self, extents: list[Extent], size: int, number: int, body: Body) -> _Content:
+        block, nodes = extent_tree(
+            extents, self._sb.block_size, self._free.take_one, lambda: inode_seed(self._sb, number, 0)
+        )
         body.trailing_blocks += nodes
         used = sum(extent.length for extent in extents) + len(nodes)
         return _Content(size=size, block=block, flags=Flag.EXTENTS, used_blocks=used)

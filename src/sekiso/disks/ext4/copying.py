@@ -44,7 +44,7 @@ class Copier:
             self._copy_range(fd, blob, first, length, extent.physical * size)
             self._pad(extent.length * size - length)
 
-    def write(self, block: int, data: bytes) -> None:
+    def write(self, block: int, data: bytes | bytearray) -> None:
         """Write one or more whole blocks."""
         self._seek(block * self._block_size)
         self._put(data)
@@ -85,7 +85,7 @@ class Copier:
             self.flush()
             self._start = target
 
-    def _put(self, data: bytes | memoryview) -> None:
+    def _put(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)
         while rest:
             if self._filled == _BUFFER_BYTES:

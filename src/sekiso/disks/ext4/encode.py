@@ -6,8 +6,10 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sekiso.disks.ext4.allocate import Piece
-from sekiso.disks.ext4.crc import crc32c
+from sekiso.disks.ext4.crc import crc32c, crc32c_rows
 from sekiso.disks.ext4.layout import (
     DIRENT,
     DIRENT_TAIL_SIZE,
@@ -29,6 +31,7 @@ from sekiso.disks.ext4.xattrs import MalformedXattrError, RawXattr, acl_from_wir
 EXTRA_ISIZE = 32
 _RECORD = struct.Struct("<HHIIIIIHHIII60sIIIIHHHHHHHHIIIIIII")
 _ROOT_EXTENTS = 4
+_CHECKSUM_BATCH = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def extents_of(pieces: Iterable[Piece], first_logical: int = 0) -> list[Extent]:
 
 
 def extent_tree(
-    extents: Sequence[Extent], block_size: int, take_block: Callable[[], int], seed: int
+    extents: Sequence[Extent], block_size: int, take_block: Callable[[], int], seed: Callable[[], int]
 ) -> tuple[bytes, list[tuple[int, bytes]]]:
     """Build the extent tree of one inode.
 
@@ -62,7 +65,7 @@ def extent_tree(
         extents: in the order of the file.
         block_size: bytes per block.
         take_block: gives a block for a node of the tree.
-        seed: start of the checksums of the inode.
+        seed: gives the start of the checksums of the inode, asked only if needed.
 
     Returns:
         The 60 bytes for the inode, and the other nodes as (block number, content).
@@ -76,7 +79,7 @@ def extent_tree(
         for first in range(0, len(entries), per_block):
             part = entries[first : first + per_block]
             number = take_block()
-            nodes.append((number, _extent_block(part, depth, per_block, block_size, seed)))
+            nodes.append((number, _extent_block(part, depth, per_block, block_size, seed())))
             logical = int.from_bytes(part[0][:4], "little")
             above.append(EXTENT_INDEX.pack(logical, number & 0xFFFFFFFF, number >> 32, 0))
         entries, depth = above, depth + 1
@@ -231,37 +234,51 @@ def _xattr_hash(item: RawXattr) -> int:
     return total
 
 
-def folder_blocks(entries: Sequence[tuple[bytes, int, int]], block_size: int, seed: int) -> list[bytes]:
-    """Lay out the entries of a folder in linear blocks.
+def folder_blocks(entries: Sequence[tuple[bytes, int, int]], block_size: int) -> list[bytearray]:
+    """Lay out the entries of a folder in linear blocks; `checksum_folders` completes them.
 
     Args:
         entries: (name, inode number, file type), `.` and `..` first.
         block_size: bytes per block.
-        seed: start of the checksums of the inode.
     """
     room = block_size - DIRENT_TAIL_SIZE
-    blocks: list[bytes] = []
+    blocks: list[bytearray] = []
     block, last = bytearray(), 0
     for name, number, kind in entries:
         need = 8 + _padded(len(name))
         if len(block) + need > room:
-            blocks.append(_end_block(block, last, room, seed))
+            blocks.append(_end_block(block, last, room))
             block = bytearray()
         last = len(block)
         block += (DIRENT.pack(number, need, len(name), kind) + name).ljust(need, b"\0")
-    blocks.append(_end_block(block, last, room, seed))
+    blocks.append(_end_block(block, last, room))
     return blocks
 
 
-def empty_blocks(count: int, block_size: int, seed: int) -> list[bytes]:
-    """Return folder blocks without entries."""
+def empty_folder_block(block_size: int) -> bytearray:
+    """Return a folder block without entries."""
     room = block_size - DIRENT_TAIL_SIZE
-    return [_end_block(bytearray(DIRENT.pack(0, room, 0, 0)), 0, room, seed)] * max(0, count)
+    return _end_block(bytearray(DIRENT.pack(0, room, 0, 0)), 0, room)
 
 
-def _end_block(block: bytearray, last: int, room: int, seed: int) -> bytes:
-    """Stretch the last entry over the rest of a block and add the record with the checksum."""
+def _end_block(block: bytearray, last: int, room: int) -> bytearray:
+    """Stretch the last entry over the rest of a block and add the record for the checksum."""
     struct.pack_into("<H", block, last + 4, room - last)
-    block += bytes(room - len(block))
-    tail = DIRENT.pack(0, DIRENT_TAIL_SIZE, 0, DIRENT_TAIL_TYPE)
-    return bytes(block) + tail + crc32c(block, seed).to_bytes(4, "little")
+    tail = DIRENT.pack(0, DIRENT_TAIL_SIZE, 0, DIRENT_TAIL_TYPE) + bytes(4)
+    return block.ljust(room, b"\0") + tail
+
+
+def checksum_folders(blocks: Sequence[tuple[bytearray, int]], block_size: int) -> None:
+    """Write the checksums into folder blocks, many at once.
+
+    Args:
+        blocks: (block, start of the checksums of its inode).
+        block_size: bytes per block.
+    """
+    for first in range(0, len(blocks), _CHECKSUM_BATCH):
+        part = blocks[first : first + _CHECKSUM_BATCH]
+        rows = np.frombuffer(b"".join(block for block, _ in part), np.uint8).reshape(-1, block_size)
+        seeds = np.array([seed for _, seed in part], np.uint32)
+        sums = crc32c_rows(rows[:, : block_size - DIRENT_TAIL_SIZE], seeds)
+        for (block, _), value in zip(part, sums.tolist(), strict=True):
+            block[-4:] = value.to_bytes(4, "little")

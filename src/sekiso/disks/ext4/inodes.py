@@ -188,9 +188,9 @@ class InodeTables:
             raise self._damaged(number, "The checksum of an inode is wrong.")
         return decode_inode(number, raw, self._sb)
 
-    def group(self, group: int) -> bytes:
-        """Return the used part of the inode table of a group."""
-        return self._load(group)[0]
+    def records(self, group: int) -> NDArray[np.uint8]:
+        """Return the used part of the inode table of a group as read, shape (n, inode_size)."""
+        return np.frombuffer(self._read(group), np.uint8).reshape(-1, self._sb.inode_size)
 
     def offset(self, number: int) -> int:
         """Return where an inode lies, in bytes from the start of the volume."""
@@ -202,16 +202,19 @@ class InodeTables:
         if entry is not None:
             self._cache.move_to_end(group)
             return entry
-        sb, groups = self._sb, self._groups
-        start = int(groups.inode_table[group]) * sb.block_size
-        raw = self._blocks.read(start, int(groups.used_inodes[group]) * sb.inode_size)
-        raw = raw[: len(raw) // sb.inode_size * sb.inode_size]
-        bad = self._check(group, raw) if sb.has_metadata_checksums and raw else None
+        raw = self._read(group)
+        bad = self._check(group, raw) if self._sb.has_metadata_checksums and raw else None
         self._cache[group] = (raw, bad)
         self._cached_bytes += len(raw)
         while self._cached_bytes > _CACHE_BYTES and len(self._cache) > 1:
             self._cached_bytes -= len(self._cache.popitem(last=False)[1][0])
         return raw, bad
+
+    def _read(self, group: int) -> bytes:
+        sb, groups = self._sb, self._groups
+        start = int(groups.inode_table[group]) * sb.block_size
+        raw = self._blocks.read(start, int(groups.used_inodes[group]) * sb.inode_size)
+        return raw[: len(raw) // sb.inode_size * sb.inode_size]
 
     def _check(self, group: int, raw: bytes) -> NDArray[np.bool_]:
         """Return which inodes in use have a wrong checksum."""

@@ -6,7 +6,7 @@ Source: "Journal (jbd2)", docs.kernel.org/filesystems/ext4/; all numbers of the 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -63,6 +63,11 @@ class OverlayBlocks:
         self._changed = changed
 
     @property
+    def changed_blocks(self) -> Collection[int]:
+        """Numbers of the blocks that are replaced."""
+        return self._changed.keys()
+
+    @property
     def name(self) -> str:
         """Name of the volume under it."""
         return self._under.name
@@ -91,7 +96,7 @@ class OverlayBlocks:
         return bytes(patched)
 
 
-def replayed(blocks: BlockReader, sb: Superblock) -> BlockReader:
+def replayed(blocks: BlockReader, sb: Superblock) -> OverlayBlocks:
     """Return the volume as it is after a replay of its journal.
 
     Raises:
@@ -105,7 +110,7 @@ def replayed(blocks: BlockReader, sb: Superblock) -> BlockReader:
     return _settled(blocks, sb, changed)
 
 
-def _settled(blocks: BlockReader, sb: Superblock, changed: dict[int, bytes]) -> BlockReader:
+def _settled(blocks: BlockReader, sb: Superblock, changed: dict[int, bytes]) -> OverlayBlocks:
     """Return the volume with the changes in place and the superblock still asking for recovery.
 
     The superblock is a block like others; a transaction may hold a newer copy of it. Inodes without a

@@ -5,7 +5,6 @@ Source: "ext4 Data Structures and Algorithms", docs.kernel.org/filesystems/ext4/
 
 from __future__ import annotations
 
-import enum
 import struct
 
 SUPERBLOCK_OFFSET = 1024
@@ -27,8 +26,8 @@ STATE_VALID = 1
 STATE_ERROR = 2
 
 
-class Compat(enum.IntFlag):
-    """Features that a reader may ignore."""
+class Compat:
+    """Features that a reader may ignore. Plain numbers: enumeration flags are slow for every inode."""
 
     HAS_JOURNAL = 0x4
     EXT_ATTR = 0x8
@@ -39,7 +38,7 @@ class Compat(enum.IntFlag):
     ORPHAN_FILE = 0x1000
 
 
-class Incompat(enum.IntFlag):
+class Incompat:
     """Features that a reader must know."""
 
     COMPRESSION = 0x1
@@ -60,7 +59,7 @@ class Incompat(enum.IntFlag):
     CASEFOLD = 0x20000
 
 
-class RoCompat(enum.IntFlag):
+class RoCompat:
     """Features that a writer must know."""
 
     SPARSE_SUPER = 0x1
@@ -98,7 +97,7 @@ READABLE_INCOMPAT = (
 )
 
 
-class Flag(enum.IntFlag):
+class Flag:
     """Inode flags that decide how content is stored."""
 
     ENCRYPT = 0x800

@@ -161,4 +161,4 @@ class Planner:
 
 
 def _is_32_bit(unix: UnixData) -> bool:
-    return all(0 <= value < 1 << 32 for value in (unix.uid, unix.gid, unix.rdev))
+    return (unix.uid | unix.gid | unix.rdev) >> 32 == 0

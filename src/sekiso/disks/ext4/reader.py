@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Sequence
 
-from sekiso.disks.blocks import BlockReader
+from sekiso.disks.blocks import BlockReader, ByteRange
 from sekiso.disks.ext4.files import Files, is_folder
 from sekiso.disks.ext4.inodes import Inode
 from sekiso.disks.ext4.journal import replayed
@@ -26,12 +26,19 @@ class Ext4Volume:
     """An ext4 file system opened for reading; implements `disks.volume.Volume`.
 
     The folder `/lost+found`, which every mke2fs makes, is no content of a layer and is always left out.
+
+    Attributes:
+        files: reading by inode, for the packages' own use.
+        replayed: parts of the volume that differ from the disk because the journal was replayed.
     """
 
     def __init__(self, blocks: BlockReader) -> None:
         sb = read_superblock(blocks)
+        self.replayed: Sequence[ByteRange] = ()
         if sb.needs_recovery:
-            blocks = replayed(blocks, sb)
+            blocks = overlay = replayed(blocks, sb)
+            size = sb.block_size
+            self.replayed = tuple(ByteRange(n * size, size) for n in overlay.changed_blocks)
             sb = read_superblock(blocks)
         check_clean(sb, blocks)
         self.files = Files(blocks, sb, read_groups(blocks, sb))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
+from sekiso.disks.ext4.collector import paused_collector
 from sekiso.disks.ext4.extents import Run
 from sekiso.disks.ext4.files import Files, is_folder, printable
 from sekiso.disks.ext4.inodes import Inode
@@ -70,8 +71,9 @@ class TreeReader:
     def read(self, selection: Selection, exclude: Container[str], sink: BlobSink, progress: Progress) -> Node:
         """Return the tree with its content handed to `sink`."""
         progress.step("reading the folders of the volume")
-        root = self._scan(selection, exclude, progress)
-        self._links_of_links()
+        with paused_collector():
+            root = self._scan(selection, exclude, progress)
+            self._number_hard_links()
         self._contents(sink, progress)
         return root
 
@@ -196,7 +198,7 @@ class TreeReader:
             children=children,
         )
 
-    def _links_of_links(self) -> None:
+    def _number_hard_links(self) -> None:
         """Number the groups of names that share an inode."""
         for number, file in self._seen.items():
             if len(file.nodes) < 2:

@@ -11,6 +11,7 @@ import numpy as np
 from sekiso.disks.blocks import FileBlocks
 from sekiso.disks.ext4.allocate import FreeSpace
 from sekiso.disks.ext4.bodies import Bodies, Body
+from sekiso.disks.ext4.collector import paused_collector
 from sekiso.disks.ext4.content import BlobProvider, Sources
 from sekiso.disks.ext4.copying import Copier
 from sekiso.disks.ext4.files import Files
@@ -89,7 +90,8 @@ def fill_ext4(
     """
     with FileBlocks(path, offset=offset_bytes) as blocks, Sources() as sources:
         fill = _Fill(blocks, sources, blobs, progress)
-        fill.prepare(root)
+        with paused_collector():
+            fill.prepare(root)
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             return fill.write(fd, offset_bytes)
@@ -162,6 +164,7 @@ class _Fill:
                 if (item.kind == S_IFDIR) == folders:
                     check_canceled(self._progress)
                     made[item.number] = bodies.make(item)
+        bodies.finish_folders()
         return list(made.values())
 
     def write(self, fd: int, base: int) -> FillStats:
