@@ -11,8 +11,8 @@ from typing import Self
 
 from sekiso.errors import DamagedInputError, NotFoundError, UnsupportedInputError
 from sekiso.wim.blobtable import BlobLocation, locate, parse_blob_table
+from sekiso.wim.client import Worker
 from sekiso.wim.header import HEADER_BYTES, ResourceHeader, parse_header
-from sekiso.wim.libwim import Worker
 from sekiso.wim.metadata import parse_metadata
 from sekiso.wim.tree import NO_BLOB, Node
 from sekiso.wim.xmldata import MAX_XML_BYTES, ImageInfo, parse_xml

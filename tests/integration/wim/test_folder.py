@@ -18,10 +18,13 @@ from sekiso.errors import (
     UnsupportedInputError,
 )
 from sekiso.wim import libwim
+from sekiso.wim.client import Worker
 from sekiso.wim.diff import Reason, diff
 from sekiso.wim.merge import LayerTree, merge
+from sekiso.wim.symlinks import symlink_reparse
+from sekiso.wim.tree import DIRECTORY, REPARSE_POINT, Node, Reparse, UnixData, new_root
 
-from ...unit.wim.model import EDITS, FileSystem, edit, layer_of
+from ...unit.wim.model import EDITS, START, FileSystem, edit, layer_of, sha1
 from .build import blob_wim, fill_linux, metadata_wim, read, run
 
 pytestmark = pytest.mark.root
@@ -119,6 +122,31 @@ def test_a_name_that_is_not_utf8_is_refused_before_anything_happens(tmp_path: Pa
         libwim.capture_folder(tmp_path / "in", tmp_path / "a.wim")
 
 
+def test_names_that_are_not_utf8_are_applied_as_they_were(tmp_path: Path) -> None:
+    root = new_root()
+    root.write_time = root.access_time = START
+    tag, flags, data = symlink_reparse("to\udcff/x")
+    link = Reparse(tag, flags, sha1(data))
+    kid = Node("in\udcfe", unix=UnixData(0, 0, 0o100600))
+    folder = Node(
+        "d\udc80", DIRECTORY, START, START, START, unix=UnixData(0, 0, 0o040755), children={kid.name: kid}
+    )
+    root.children = {
+        folder.name: folder,
+        "l": Node("l", REPARSE_POINT, START, START, START, reparse=link, unix=UnixData(1, 2, 0o120777)),
+    }
+    libwim.apply_folder(
+        metadata_wim(tmp_path / "m.wim", root), [blob_wim(tmp_path / "b.wim", [data])], tmp_path / "o"
+    )
+    base = os.fsencode(tmp_path / "o")
+    assert sorted(os.listdir(base)) == [b"d\x80", b"l"]  # noqa: PTH208 (bytes)
+    assert os.listdir(base + b"/d\x80") == [b"in\xfe"]  # noqa: PTH208 (bytes)
+    assert os.readlink(base + b"/l") == b"to\xff/x"  # noqa: PTH115 (bytes)
+    assert os.lstat(base + b"/l").st_uid == 1
+    times = {os.lstat(base + name).st_mtime_ns for name in (b"", b"/d\x80", b"/l")}
+    assert times == {(START - 116_444_736_000_000_000) * 100}
+
+
 def test_a_folder_with_content_and_an_existing_target_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "f").write_bytes(b"x")
@@ -138,7 +166,7 @@ def test_a_missing_library_names_its_package(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_worker_that_dies_is_an_error_with_a_reason(tmp_path: Path) -> None:
-    with libwim.Worker() as worker:
+    with Worker() as worker:
         assert worker.call("version", {})["version"]
         process = worker._proc  # pyright: ignore[reportPrivateUsage]
         process.kill()

@@ -93,7 +93,7 @@ def test_attributes_that_follow_from_the_kind_do_not_count() -> None:
 
 
 @given(EDITS, EDITS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_difference_is_empty_only_between_equal_trees(first: list, second: list) -> None:
     before = edit(FileSystem(), first)
     after = edit(before, second)

@@ -105,7 +105,7 @@ def _sound(system: FileSystem, *, case_sensitive: bool) -> bool:
 
 
 @given(EDITS, st.lists(EDITS, min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_layers_on_each_other_give_the_last_state(start: list[tuple[object, ...]], steps: list) -> None:
     system = edit(FileSystem(), start)
     layers = [LayerTree("os", system.tree())]
@@ -121,7 +121,7 @@ def test_layers_on_each_other_give_the_last_state(start: list[tuple[object, ...]
 
 
 @given(EDITS, st.lists(st.tuples(EDITS, st.lists(PATHS, max_size=2)), min_size=1, max_size=4), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_layers_beside_each_other_equal_their_application_in_order(
     start: list[tuple[object, ...]], steps: list, case_sensitive: bool
 ) -> None:

@@ -85,7 +85,7 @@ def _normal(name: str) -> str:
 
 
 @given(trees())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_trees_come_back_as_they_were(tree: Node) -> None:
     raw = serialize_metadata(tree)
     back = parse_metadata(raw, source="test")
