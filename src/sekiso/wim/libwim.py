@@ -6,17 +6,21 @@ Each call runs in a worker process of its own; see `sekiso.wim.client`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sekiso.errors import AlreadyExistsError, UnsupportedInputError
+from sekiso.errors import AlreadyExistsError, NoSpaceError, ToolFailedError, UnsupportedInputError
 from sekiso.model.progress import NO_PROGRESS, Progress
 from sekiso.wim.client import Worker
 from sekiso.wim.file import WimFile
 from sekiso.wim.rawnames import restore_raw_names
+
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 Compression = Literal["none", "xpress", "lzx", "lzx20", "solid"]
 
@@ -35,8 +39,15 @@ class Outcome:
 
 
 def _run(operation: str, arguments: Mapping[str, Any], progress: Progress) -> Outcome:
-    with Worker() as worker:
-        result = worker.call(operation, arguments, progress)
+    try:
+        with Worker() as worker:
+            result = worker.call(operation, arguments, progress)
+    except ToolFailedError as exc:
+        if _NO_SPACE not in str(exc) or arguments.get("ntfs"):
+            raise
+        folder = Path(arguments.get("out") or arguments.get("target") or "/").parent
+        free_bytes = shutil.disk_usage(folder).free
+        raise NoSpaceError(path=folder, needed_bytes="More", free_bytes=free_bytes) from exc
     return Outcome(tuple(result.get("warnings", ())), result.get("version", ""))
 
 

@@ -35,6 +35,7 @@ def parse_items(raw: bytes) -> Items:
     object_id: bytes | None = None
     rest: list[bytes] = []
     at = 0
+    raw += bytes(-len(raw) % 8)  # as it will be written again
     while len(raw) - at >= _HEADER.size:
         tag, length = _HEADER.unpack_from(raw, at)
         start, end = at + 8, at + 8 + length
@@ -50,7 +51,7 @@ def parse_items(raw: bytes) -> Items:
             # NTFS keeps three birth identifiers behind it, all zero unless the file came from elsewhere.
             object_id = body[:16] if not any(body[16:]) else body
         else:
-            rest.append(raw[at : min(after, len(raw))])
+            rest.append(raw[at:after])
         at = after
     left = b"".join([*rest, raw[at:]])
     return unix, xattrs, object_id, left if left.strip(b"\0") else b""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sekiso.errors import (
     AlreadyExistsError,
     CanceledError,
+    NoSpaceError,
     ToolFailedError,
     ToolMissingError,
     UnsupportedInputError,
@@ -23,6 +24,7 @@ from sekiso.wim.diff import Reason, diff
 from sekiso.wim.merge import LayerTree, merge
 from sekiso.wim.symlinks import symlink_reparse
 from sekiso.wim.tree import DIRECTORY, REPARSE_POINT, Node, Reparse, UnixData, new_root
+from sekiso.wim.writer import WimWriter
 
 from ...unit.wim.model import EDITS, START, FileSystem, edit, layer_of, sha1
 from .build import blob_wim, fill_linux, metadata_wim, read, run
@@ -145,6 +147,27 @@ def test_names_that_are_not_utf8_are_applied_as_they_were(tmp_path: Path) -> Non
     assert os.lstat(base + b"/l").st_uid == 1
     times = {os.lstat(base + name).st_mtime_ns for name in (b"", b"/d\x80", b"/l")}
     assert times == {(START - 116_444_736_000_000_000) * 100}
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "f").write_bytes(os.urandom(3 << 20))
+    libwim.capture_folder(tmp_path / "in", tmp_path / "a.wim")
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small)
+    try:
+        with pytest.raises(NoSpaceError):
+            libwim.capture_folder(tmp_path / "in", small / "a.wim")
+        with pytest.raises(NoSpaceError):
+            libwim.export(tmp_path / "a.wim", small / "b.wim", "xpress")
+        with WimWriter(small / "c.wim") as writer, pytest.raises(NoSpaceError):
+            writer.add_bytes(bytes(3 << 20))
+        assert list(small.iterdir()) == []
+        with pytest.raises(NoSpaceError):
+            libwim.apply_folder(tmp_path / "a.wim", [], small / "out")
+    finally:
+        run("umount", small)
 
 
 def test_a_folder_with_content_and_an_existing_target_are_refused(tmp_path: Path) -> None:
