@@ -83,6 +83,7 @@ class AlternativesMerger(KeyedMerger):
     """Merges one link group: every choice and every slave link is a record of its own."""
 
     name = "dpkg-alternatives"
+    empty_is_absent = True
 
     def claims(self, path: str) -> bool:
         """Whether the path is a file of the alternatives database."""

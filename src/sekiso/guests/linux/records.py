@@ -125,7 +125,10 @@ class KeyedMerger:
 
     name = "keyed"
     paths: tuple[str, ...] = ()
+    #: Whether the records are kept in the order of their keys.
     sort = False
+    #: Whether a file without records is no file at all.
+    empty_is_absent = False
     combine: Combine = staticmethod(take_new)
 
     def claims(self, path: str) -> bool:
@@ -182,7 +185,7 @@ class KeyedMerger:
         merged = self.completed(merged, inputs)
         for key, detail in self.check(path, inputs, merged):
             conflicts.append(_whole_conflict(path, key, detail, parts))
-        if not merged and (changes[-1].content is None or current is None):
+        if not merged and (self.empty_is_absent or changes[-1].content is None or current is None):
             return Merged(None, tuple(conflicts))
         ordered = dict(sorted(merged.items())) if self.sort else merged
         return Merged(self.render(ordered), tuple(conflicts))
