@@ -49,7 +49,10 @@ class DiskController(enum.StrEnum):
 
 
 class GuestPort(enum.StrEnum):
-    """Serial ports through which a guest speaks: COM1 carries its console, COM2 Sekiso's guest report."""
+    """Serial ports through which a guest speaks: COM1 carries its console, COM2 Sekiso's guest report.
+
+    UEFI firmware writes its own messages to both, so a reader of reports looks for its own lines in the text.
+    """
 
     CONSOLE = "console"
     REPORT = "report"

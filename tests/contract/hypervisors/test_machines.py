@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sekiso.errors import AlreadyExistsError, RuleError
+from sekiso.errors import AlreadyExistsError, CanceledError, RuleError
 from sekiso.hypervisors.errors import (
     DiskInUseError,
     DiskNotFoundError,
@@ -31,6 +31,7 @@ from sekiso.hypervisors.facts import (
 )
 from sekiso.hypervisors.waiting import find_machine
 from sekiso.model.machine import DiskFormat, Firmware, Generation, SecureBootTemplate
+from sekiso.model.progress import SilentProgress
 from tests.contract.hypervisors.rigs import Rig, blank_disk, boot_from, small
 
 ONE, TWO = Generation.ONE, Generation.TWO
@@ -392,6 +393,21 @@ def test_only_packaging_disks_are_merged(rig: Rig) -> None:
     with pytest.raises(AlreadyExistsError):
         rig.driver.merge_packaging_disk(packaging.path, target)
     assert target.path.read_bytes() == b"precious"
+
+
+def test_a_canceled_merge_leaves_nothing(rig: Rig) -> None:
+    class Canceled(SilentProgress):
+        def canceled(self) -> bool:
+            return True
+
+    packaging = rig.driver.create_packaging_disk(blank_disk(rig.folder / "base.vhdx"), rig.folder / "work")
+    before = sorted(rig.folder.iterdir())
+    target = replace(packaging, path=rig.folder / "merged.qcow2")
+    with pytest.raises(CanceledError):
+        rig.driver.merge_packaging_disk(packaging.path, target, progress=Canceled())
+    assert sorted(rig.folder.iterdir()) == before
+    rig.driver.merge_packaging_disk(packaging.path, target)
+    assert target.path.is_file()
 
 
 def test_what_needs_a_running_machine(rig: Rig) -> None:

@@ -15,7 +15,7 @@ from sekiso.hypervisors.facts import (
     NetworkAdapter,
 )
 from sekiso.hypervisors.qemu.cmdline import build
-from sekiso.hypervisors.qemu.driver import BUILT_IN_SWITCHES
+from sekiso.hypervisors.qemu.network import BUILT_IN_SWITCHES
 from sekiso.model.machine import DiskFormat, Generation
 
 ID = "11111111-2222-3333-4444-555555555555"

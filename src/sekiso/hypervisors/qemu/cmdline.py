@@ -48,7 +48,7 @@ def build(
         accelerator: `kvm` or `tcg`.
         firmware: UEFI code file for generation 2.
         switches: the host's switches by name.
-        cables: by number of the adapter, the descriptor of its connection to a private switch.
+        cables: by number of the adapter, the descriptor of its connection to a private switch or bridge.
         bases: base of each packaging disk.
     """
     argv = [
@@ -175,4 +175,6 @@ def _netdev(
     if kind is SwitchKind.PRIVATE:
         address = {"type": "fd", "str": str(cables[index])}
         return {"type": "stream", "id": name, "server": False, "addr": address}
+    if kind in (SwitchKind.INTERNAL, SwitchKind.EXTERNAL):
+        return {"type": "tap", "id": name, "fd": str(cables[index])}
     return {"type": "user", "id": name, "restrict": kind is not SwitchKind.DEFAULT}

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import re
-import shutil
 import socket
 import time
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
-from sekiso import process
-from sekiso.errors import RuleError, SekisoError
+from sekiso.errors import SekisoError
 from sekiso.hypervisors import admission, rules
 from sekiso.hypervisors.errors import (
-    DiskInUseError,
     DiskNotFoundError,
     HypervisorError,
-    NameTakenError,
     StateTimeoutError,
 )
 from sekiso.hypervisors.facts import (
@@ -31,7 +24,6 @@ from sekiso.hypervisors.facts import (
     GuestMessages,
     GuestPort,
     HostFacts,
-    HostVolume,
     MachineFacts,
     MachineSpec,
     MachineState,
@@ -40,42 +32,24 @@ from sekiso.hypervisors.facts import (
     TemplateFacts,
 )
 from sekiso.hypervisors.keys import parse_keys
-from sekiso.hypervisors.qemu import accel, cmdline, firmware, images, messages, procs, switch, tpm
+from sekiso.hypervisors.qemu import accel, cmdline, firmware, images, messages, network, procs, tpm
+from sekiso.hypervisors.qemu.hostfacts import host_facts
 from sekiso.hypervisors.qemu.hotplug import plug, unplug
 from sekiso.hypervisors.qemu.qmp import (
     SCREEN_NAME,
     Qmp,
-    QmpTimeoutError,
     QmpUnreachableError,
     connect_socket,
     session,
 )
+from sekiso.hypervisors.qemu.state import explain_lock, machine_state
 from sekiso.hypervisors.qemu.storage import Storage
 from sekiso.model.machine import DiskFormat, Generation
 from sekiso.model.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
 
-#: Switches that are always there. "Default Switch" reaches the host's own loopback and is therefore never for
-#: packaging machines; "Isolated" gives an address and drops everything that leaves the guest.
-BUILT_IN_SWITCHES = (
-    SwitchFacts("Default Switch", SwitchKind.DEFAULT, reaches_host=True),
-    SwitchFacts("Isolated", SwitchKind.ISOLATED, reaches_host=False),
-    SwitchFacts("Private", SwitchKind.PRIVATE, reaches_host=False),
-)
-#: QEMU's run states. Source: QAPI, RunState.
-_STATES = {
-    "running": MachineState.RUNNING,
-    "paused": MachineState.PAUSED,
-    "suspended": MachineState.PAUSED,
-    "prelaunch": MachineState.STARTING,
-    "shutdown": MachineState.STOPPING,
-    "save-vm": MachineState.STOPPING,
-}
 _QUIT_S = 5.0
-_STARTING_S = 60.0
-#: A QEMU that does not say its state for so long hangs; a busy host may well need seconds.
-_STATUS_S = 10.0
 _QCODES = {
     "enter": "ret", "space": "spc", "pageup": "pgup", "pagedown": "pgdn", "meta": "meta_l",
 }  # fmt: skip
@@ -95,45 +69,20 @@ class QemuDriver:
 
     def host(self) -> HostFacts:
         """See `HypervisorDriver.host`."""
-        version = process.run([accel.PROGRAM, "--version"]).text
-        found = re.search(r"version (\S+)", version)
-        return HostFacts(
-            name=socket.gethostname(),
-            hypervisor="QEMU",
-            version=found[1] if found else version.strip(),
-            acceleration=accel.choose(self.storage.root),
-            cpus=os.cpu_count() or 1,
-            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            disk_formats=tuple(cmdline.DRIVERS),
-            packaging_format=DiskFormat.QCOW2,
-            secure_boot=firmware.available(),
-            tpm=tpm.available(),
-            volumes=_volumes(self.storage.path),
-        )
+        return host_facts(self.storage)
 
     def list_switches(self) -> tuple[SwitchFacts, ...]:
         """See `HypervisorDriver.list_switches`."""
-        return tuple(sorted((*BUILT_IN_SWITCHES, *self.storage.switches()), key=lambda s: s.name))
+        return network.list_switches(self.storage)
 
     def add_switch(self, name: str, kind: SwitchKind) -> SwitchFacts:
         """Define a further private or isolated switch.
 
         Raises:
-            RuleError: another kind, which needs privileges on the host.
+            RuleError: another kind; those are bridges of the host.
             NameTakenError: the name is used.
         """
-        if kind not in (SwitchKind.PRIVATE, SwitchKind.ISOLATED):
-            raise RuleError(
-                field="kind",
-                reason="Without privileges only private and isolated switches can be made.",
-                remedy="Choose one of those kinds.",
-            )
-        with self.storage.lock():
-            if name in [s.name for s in self.list_switches()]:
-                raise NameTakenError(machine=name)
-            added = SwitchFacts(name, kind, reaches_host=False)
-            self.storage.save_switches((*self.storage.switches(), added))
-        return added
+        return network.add_switch(self.storage, name, kind)
 
     def list_machines(self) -> tuple[MachineFacts, ...]:
         """See `HypervisorDriver.list_machines`."""
@@ -183,7 +132,7 @@ class QemuDriver:
         """See `HypervisorDriver.get_machine`."""
         folder = self.storage.folder(machine_id)
         spec = self.storage.load(machine_id)
-        state, uptime_s = _state(folder, spec.name)
+        state, uptime_s = machine_state(folder, spec.name)
         return MachineFacts(machine_id, spec, state, uptime_s, folder)
 
     def start(self, machine_id: str) -> None:
@@ -192,7 +141,7 @@ class QemuDriver:
             machine = self.get_machine(machine_id)
             rules.check_state(machine, "be started", MachineState.OFF)
             self._check_files(machine)
-            with self._cables(machine.spec) as cables:
+            with network.plug_in(machine.spec, self.storage) as cables:
                 self._launch(machine, cables)
 
     def _check_files(self, machine: MachineFacts) -> None:
@@ -223,20 +172,8 @@ class QemuDriver:
         except HypervisorError as error:
             if spec.tpm:
                 tpm.stop(machine.folder)
-            _explain_lock(error, spec.disks)
+            explain_lock(error, spec.disks)
             raise
-
-    @contextlib.contextmanager
-    def _cables(self, spec: MachineSpec) -> Generator[dict[int, int]]:
-        kinds = {s.name: s.kind for s in self.list_switches()}
-        with contextlib.ExitStack() as stack:
-            cables: dict[int, int] = {}
-            for index, adapter in enumerate(spec.adapters):
-                if adapter.switch is not None and kinds.get(adapter.switch) is SwitchKind.PRIVATE:
-                    name = sha256(adapter.switch.encode()).hexdigest()[:16]
-                    cable = stack.enter_context(switch.connect(self.storage.root / "switches", name))
-                    cables[index] = cable.fileno()
-            yield cables
 
     def request_shut_down(self, machine_id: str) -> None:
         """See `HypervisorDriver.request_shut_down`: the ACPI power button."""
@@ -292,7 +229,7 @@ class QemuDriver:
                 except SekisoError as error:
                     self.storage.save(machine_id, machine.spec)
                     if isinstance(error, HypervisorError):
-                        _explain_lock(error, (placed,))
+                        explain_lock(error, (placed,))
                     raise
         return placed
 
@@ -398,55 +335,5 @@ def _parent_of(bases: Mapping[Path, DiskFile]) -> rules.ParentOf:
     return parent_of
 
 
-def _state(folder: Path, name: str) -> tuple[MachineState, float]:
-    pidfile = folder / "qemu.pid"
-    uptime_s = 0.0
-    for _ in range(10):
-        running = procs.find(pidfile)
-        if running is None:
-            return MachineState.OFF, 0.0
-        uptime_s = running.uptime_s
-        try:
-            with session(folder, name, timeout_s=_STATUS_S) as qmp:
-                status = str(qmp.execute("query-status")["status"])
-            return _STATES.get(status, MachineState.CRITICAL), uptime_s
-        except QmpTimeoutError:
-            return MachineState.CRITICAL, uptime_s
-        except QmpUnreachableError:
-            # It is coming up or going down; both pass quickly.
-            time.sleep(0.05)
-    return (MachineState.STARTING if uptime_s < _STARTING_S else MachineState.CRITICAL), uptime_s
-
-
-def _explain_lock(error: HypervisorError, disks: Sequence[DiskAttachment]) -> None:
-    """Turn QEMU's complaint about a locked disk into one that says who holds it.
-
-    Raises:
-        DiskInUseError: the complaint was about a lock.
-    """
-    if not disks or not re.search(r"Failed to get .*lock", str(error)):
-        return
-    found = re.search(r"\[(/[^\]]*)\]", str(error))
-    path = Path(found[1]) if found else disks[0].path
-    users = ", ".join(procs.users_of(path)) or "another program"
-    reason = "The file is locked; two users of one disk would destroy it."
-    raise DiskInUseError(path=path, user=users, reason=reason) from error
-
-
 def _new_mac() -> str:
     return "52:54:00:" + ":".join(f"{b:02x}" for b in uuid.uuid4().bytes[:3])
-
-
-def _volumes(storage: Path) -> tuple[HostVolume, ...]:
-    """Return the storage path first, then what is mounted from real devices."""
-    places = [storage]
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        device, place, *_ = line.split(" ")
-        if device.startswith("/dev/"):
-            places.append(Path(place.encode().decode("unicode_escape")))
-    found: dict[Path, HostVolume] = {}
-    for place in places:
-        if place.is_dir() and place not in found:
-            usage = shutil.disk_usage(place)
-            found[place] = HostVolume(place, usage.total, usage.free)
-    return tuple(found.values())

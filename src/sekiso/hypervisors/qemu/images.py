@@ -12,7 +12,7 @@ from sekiso.errors import DamagedInputError, UnsupportedInputError
 from sekiso.hypervisors.facts import DiskAttachment, DiskFile
 from sekiso.hypervisors.qemu.cmdline import DRIVERS, open_disk
 from sekiso.model.machine import DiskFormat
-from sekiso.model.progress import Progress
+from sekiso.model.progress import Progress, check_canceled
 
 _CONVERT_TIMEOUT_S = 6 * 3600.0
 #: Arguments of `qemu-img convert`. VHD: the size is kept to the byte; VHDX: blocks as Hyper-V makes them.
@@ -51,6 +51,7 @@ def merge(overlay: DiskFile, bases: Mapping[Path, DiskFile], target: DiskFile, p
     source = "json:" + json.dumps(open_disk(overlay, bases, read_only=True))
     argv = ["qemu-img", "convert", "-O", DRIVERS[target.format], *_OPTIONS[target.format], source, str(fresh)]
     progress.step("merge")
+    check_canceled(progress)
     try:
         process.run(argv, timeout_s=_CONVERT_TIMEOUT_S, progress=progress)
     except BaseException:
