@@ -121,9 +121,10 @@ sekiso_environment() {
   if ! "$sekiso_root/.venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     python=(--python "$(sekiso_python)") || return 1
   fi
-  # A VIRTUAL_ENV of the caller is no business of ours, and no interpreter is ever downloaded.
+  # A VIRTUAL_ENV of the caller is no business of ours, and no interpreter is ever downloaded. crypt-r, which
+  # virt-firmware wants on Python 3.13 for its own tests, would need a compiler; nothing here imports it.
   env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT UV_PYTHON_DOWNLOADS=never \
-    "$uv" sync --frozen --quiet --project "$sekiso_root" "${python[@]}"
+    "$uv" sync --frozen --quiet --no-install-package crypt-r --project "$sekiso_root" "${python[@]}"
 }
 
 sekiso_setup() {
