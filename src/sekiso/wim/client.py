@@ -86,11 +86,12 @@ class Worker:
             SekisoError: whatever the worker reports; see the functions of this module.
             CanceledError: the work was canceled; the process is gone then.
         """
+        self._start()
+        said = os.fstat(self._errors.fileno()).st_size
         result: dict[str, Any] = {}
         for message in self._talk(operation, arguments, progress):
             result = message.get("result", result)
-        lines = self._tail(_WARNINGS_BYTES).splitlines()
-        marked = (line.partition("[WARNING]") for line in lines)
+        marked = (line.partition("[WARNING]") for line in self._said(said, _WARNINGS_BYTES).splitlines())
         return {**result, "warnings": [text.strip() for _, mark, text in marked if mark]}
 
     def decompress(self, location: BlobLocation) -> Iterator[bytes]:
@@ -191,11 +192,13 @@ class Worker:
             )
         self._buffer += piece
 
-    def _tail(self, length: int = _TAIL_BYTES) -> str:
+    def _tail(self) -> str:
         """Return the end of what libwim wrote to its standard error."""
-        size = self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, size - length))
-        return self._errors.read().decode(errors="replace").strip()
+        return self._said(max(0, os.fstat(self._errors.fileno()).st_size - _TAIL_BYTES), _TAIL_BYTES)
+
+    def _said(self, offset: int, length: int) -> str:
+        # The worker shares the position in this file; reading must not move it.
+        return os.pread(self._errors.fileno(), length, offset).decode(errors="replace").strip()
 
 
 def _rebuild(error: Mapping[str, Any], operation: str, tail: str) -> SekisoError:

@@ -232,10 +232,10 @@ def _paths_below(path: str, node: Node) -> list[str]:
 
 def _link_sets(root: Node, fold_path: _Fold) -> dict[str, frozenset[str]]:
     """Return for each name of a file with several names the set of all of them."""
-    groups: dict[int, list[str]] = {}
+    groups: dict[tuple[int, bytes], list[str]] = {}  # with the data, as WIM tells groups apart
     for path, node in walk(root):
-        if node.link_group and node.children is None:
-            groups.setdefault(node.link_group, []).append(fold_path(path))
+        if node.link_group and node.children is None and node.reparse is None:
+            groups.setdefault((node.link_group, node.data), []).append(fold_path(path))
     sets: dict[str, frozenset[str]] = {}
     for paths in groups.values():
         if len(paths) > 1:

@@ -19,6 +19,7 @@ from sekiso.model.progress import NO_PROGRESS, Progress
 from sekiso.wim.client import Worker
 from sekiso.wim.file import WimFile
 from sekiso.wim.rawnames import restore_raw_names
+from sekiso.wim.writer import sync_folder
 
 _NO_SPACE = os.strerror(errno.ENOSPC)
 
@@ -58,14 +59,20 @@ def _names(paths: Sequence[Path]) -> list[str]:
 @contextlib.contextmanager
 def _new_file(path: Path) -> Generator[Path, None, None]:
     """Give a name beside `path` to write to; it becomes `path` when all went well."""
-    if path.exists():
-        raise AlreadyExistsError(what="The file", name=path, remedy="Choose another name or remove it.")
+    _refuse_existing(path)
     temporary = path.absolute().parent / f".{path.name[:64]}.{os.urandom(8).hex()}.part"
     try:
         yield temporary
+        _refuse_existing(path)
         temporary.replace(path)
+        sync_folder(path.absolute().parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise AlreadyExistsError(what="The file", name=path, remedy="Choose another name or remove it.")
 
 
 def apply_ntfs(

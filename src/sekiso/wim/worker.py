@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sekiso.errors import (
@@ -34,6 +35,7 @@ _PIECE_BYTES = 1 << 20
 _PROGRESS_EVERY_S = 0.1
 _TABLE_ENTRIES = 1 << 16
 _OPEN_FILES = 65536
+_KEPT_BYTES = 256 << 20
 # Address space: a reader of foreign files needs little, LZMS with 64 MiB chunks on several threads a lot.
 _READ_LIMIT_BYTES = 4 << 30
 _WRITE_LIMIT_BYTES = 24 << 30
@@ -59,12 +61,24 @@ class Output:
             rest = rest[os.write(self._fd, rest) :]
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """One compressed chunk: its file, where it starts, its stored and its real length."""
+
+    path: str
+    start: int
+    stored: int
+    size: int
+    keep: bool
+
+
 class Operations:
     """What the worker can do: each method is one operation."""
 
     def __init__(self, output: Output) -> None:
         self.output = output
         self.library = lib.load()
+        self._kept: tuple[_Chunk | None, Any] = (None, b"")
         self._step = ""
         self._sent_at = 0.0
         self._callback = lib.ProgressFunction(self._progress)  # kept: libwim holds only a pointer
@@ -148,21 +162,15 @@ class Operations:
             where = (path, offset, stored_bytes)
             chunks = _chunk_table(fd, where, total, chunk_bytes, solid=bool(solid_bytes))
             with self._decompressor(compression, chunk_bytes, path, offset) as decompressor:
-                for at, (start, stored) in enumerate(chunks):
-                    first = at * chunk_bytes
+                for number, (start, stored) in enumerate(chunks):
+                    first = number * chunk_bytes
                     size = min(chunk_bytes, total - first)
                     if first >= skip + size_bytes:
                         break
-                    if first + size <= skip:
-                        continue
-                    raw = os.pread(fd, stored, start) if 0 < stored <= size else b""
-                    if len(raw) != stored:
-                        raise _damaged(path, start, "A compressed chunk is longer than it can be.")
-                    whole = raw if stored == size else self._chunk(decompressor, raw, size, path, start)
-                    view = memoryview(whole)[max(0, skip - first) : skip + size_bytes - first]
-                    for piece in range(0, len(view), _PIECE_BYTES):
-                        data = view[piece : piece + _PIECE_BYTES]
-                        self.output.send({"data": len(data)}, data)
+                    if first + size > skip:
+                        chunk = _Chunk(path, start, stored, size, keep=bool(solid_bytes))
+                        whole = self._chunk(fd, chunk, decompressor)
+                        self._send(memoryview(whole)[max(0, skip - first) : skip + size_bytes - first])
         finally:
             os.close(fd)
         return {}
@@ -180,10 +188,26 @@ class Operations:
         finally:
             self.library.wimlib_free_decompressor(handle)
 
-    def _chunk(self, decompressor: Any, raw: bytes, size: int, path: str, offset: int) -> Any:
-        out = ctypes.create_string_buffer(size)
-        if self.library.wimlib_decompress(raw, len(raw), out, size, decompressor):
-            raise _damaged(path, offset, "A compressed chunk cannot be decompressed.")
+    def _send(self, data: memoryview) -> None:
+        for at in range(0, len(data), _PIECE_BYTES):
+            piece = data[at : at + _PIECE_BYTES]
+            self.output.send({"data": len(piece)}, piece)
+
+    def _chunk(self, fd: int, chunk: _Chunk, decompressor: Any) -> Any:
+        """Return a chunk, decompressed; the last one of a solid resource is kept for the next blob in it."""
+        if self._kept[0] == chunk:
+            return self._kept[1]
+        raw = os.pread(fd, chunk.stored, chunk.start) if 0 < chunk.stored <= chunk.size else b""
+        if len(raw) != chunk.stored or not raw:
+            raise _damaged(chunk.path, chunk.start, "A compressed chunk has a length that it cannot have.")
+        if chunk.stored == chunk.size:
+            return raw
+        self._kept = (None, b"")
+        out = ctypes.create_string_buffer(chunk.size)
+        if self.library.wimlib_decompress(raw, len(raw), out, chunk.size, decompressor):
+            raise _damaged(chunk.path, chunk.start, "A compressed chunk cannot be decompressed.")
+        if chunk.keep and chunk.size <= _KEPT_BYTES:
+            self._kept = (chunk, out)
         return out
 
     @contextlib.contextmanager

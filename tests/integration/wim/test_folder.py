@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -186,6 +189,22 @@ def test_a_missing_library_names_its_package(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("LIBWIM", str(tmp_path / "no.so"))
     with pytest.raises(ToolMissingError, match="libwim15"):
         libwim.version()
+
+
+def test_the_worker_ends_with_its_caller(tmp_path: Path) -> None:
+    text = (
+        "import time; from sekiso.wim.client import Worker; w = Worker(); w.call('version', {});"
+        "print(w._proc.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE) as caller:
+        assert caller.stdout is not None
+        worker = int(caller.stdout.readline())
+        assert Path(f"/proc/{worker}").exists()
+        caller.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_worker_that_dies_is_an_error_with_a_reason(tmp_path: Path) -> None:
