@@ -18,8 +18,10 @@ from sekiso.wim.tree import NO_BLOB, Node
 from sekiso.wim.xmldata import MAX_XML_BYTES, ImageInfo, parse_xml
 
 _PIECE_BYTES = 1 << 20
-#: No real blob table, XML or metadata shrinks more than this when compressed; guards against bombs.
-_MAX_RATIO = 512
+# What a compressed resource may claim to become, in multiples of the file: guards against bombs. Blob tables
+# are hashes and do not shrink; metadata of many small files does.
+_MAX_TABLE_RATIO = 8
+_MAX_METADATA_RATIO = 64
 
 
 class WimFile:
@@ -112,7 +114,7 @@ class WimFile:
         """
         self._check_image(image)
         sha1, location = self._metadata[image - 1]
-        self._check_ratio(location, "The image metadata")
+        self._check_ratio(location, "The image metadata", _MAX_METADATA_RATIO)
         raw = b"".join(self._pieces(location))
         if hashlib.sha1(raw, usedforsecurity=False).digest() != sha1:
             raise self._damaged(location.offset, "The image metadata does not have the hash it should have.")
@@ -186,11 +188,11 @@ class WimFile:
 
     def _special(self, resource: ResourceHeader, what: str) -> bytes:
         location = locate(self.path, self.header, resource, file_bytes=self.file_bytes, what=what)
-        self._check_ratio(location, what)
+        self._check_ratio(location, what, _MAX_TABLE_RATIO)
         return b"".join(self._pieces(location))
 
-    def _check_ratio(self, location: BlobLocation, what: str) -> None:
-        if location.size_bytes > _MAX_RATIO * self.file_bytes:
+    def _check_ratio(self, location: BlobLocation, what: str, ratio: int) -> None:
+        if location.size_bytes > ratio * self.file_bytes + _PIECE_BYTES:
             raise self._damaged(location.offset, f"{what} claims {location.size_bytes} bytes.")
 
     def _pieces(self, location: BlobLocation) -> Iterator[bytes]:

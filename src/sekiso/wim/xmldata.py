@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 from sekiso.errors import DamagedInputError, UnsupportedInputError
 
 #: Longest XML data that is read; layers keep their manifest in it.
-MAX_XML_BYTES = 256 << 20
+MAX_XML_BYTES = 64 << 20
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PIECES = {"\r": "&#13;"}

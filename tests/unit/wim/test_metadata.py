@@ -247,6 +247,21 @@ def test_deep_trees_are_refused_without_recursion() -> None:
         parse_metadata(raw, source="bad.wim")
 
 
+def test_paths_that_add_up_to_far_more_than_the_file_are_refused() -> None:
+    root = new_root()
+    folder = root
+    for _ in range(100):
+        name = "n" * 10_000
+        kid = Node(name, DIRECTORY, children={})
+        assert folder.children is not None
+        folder.children[name] = kid
+        folder = kid
+    folder.children = {str(n): Node(str(n)) for n in range(2000)}
+    raw = serialize_metadata(root)
+    with pytest.raises(DamagedInputError, match="deep"):
+        parse_metadata(raw, source="bad.wim")
+
+
 @pytest.mark.parametrize("name", ["a/b", "a\0b", "..", ".", "", "x" * 20000])
 def test_names_that_wim_cannot_keep_are_refused(name: str) -> None:
     root = new_root()
