@@ -26,6 +26,7 @@ from sekiso.disks.ntfs.tree import visible_attributes
 from sekiso.disks.ntfs.volume import NtfsVolume
 from sekiso.disks.volume import VolumeChanges
 from sekiso.errors import UnsupportedInputError
+from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
 from sekiso.wim.tree import ARCHIVE, NORMAL
 
 _MAX_EA_BYTES = 64 << 10
@@ -33,7 +34,11 @@ _COMPARE_BYTES = 1 << 20
 
 
 def changes_between(
-    base: NtfsVolume, modified: NtfsVolume, touched: Sequence[ByteRange] | None = None
+    base: NtfsVolume,
+    modified: NtfsVolume,
+    touched: Sequence[ByteRange] | None = None,
+    *,
+    progress: Progress = NO_PROGRESS,
 ) -> VolumeChanges:
     """Find what changed between two states of one volume.
 
@@ -48,15 +53,17 @@ def changes_between(
         modified: the later state of the same volume.
         touched: the parts of the volume that may have been written since, such as the allocated clusters of
             an overlay; None if that is not known, then the content of all files is compared.
+        progress: asked whether the work was canceled.
 
     Raises:
         DamagedInputError: a volume is damaged.
         UnsupportedInputError: the two are not states of one volume.
+        CanceledError: the work was canceled.
     """
     _require_same_volume(base, modified)
     base.table.require_sound()
     modified.table.require_sound()
-    return _Finder(base, modified, touched).find()
+    return _Finder(base, modified, touched, progress).find()
 
 
 def _require_same_volume(base: NtfsVolume, modified: NtfsVolume) -> None:
@@ -77,14 +84,20 @@ def _require_same_volume(base: NtfsVolume, modified: NtfsVolume) -> None:
 class _Finder:
     """One comparison; collects paths while it runs."""
 
-    def __init__(self, base: NtfsVolume, modified: NtfsVolume, touched: Sequence[ByteRange] | None) -> None:
+    def __init__(
+        self,
+        base: NtfsVolume,
+        modified: NtfsVolume,
+        touched: Sequence[ByteRange] | None,
+        progress: Progress,
+    ) -> None:
         self._base = base
         self._modified = modified
         self._compared_bytes = 0
         self._changed: set[str] = set()
         self._moved: list[int] = []
         self._lost: dict[str, NameEntry] = {}
-        self._ranges = touched
+        self._progress = progress
         cluster_bytes = modified.access.geometry.cluster_size_bytes
         known = None if touched is None else TouchedClusters.from_ranges(touched, cluster_bytes)
         self._known = known
@@ -92,6 +105,7 @@ class _Finder:
 
     def find(self) -> VolumeChanges:
         for number in sorted(self._candidates()):
+            check_canceled(self._progress)
             if number >= FIRST_USER_RECORD or number == ROOT_RECORD:
                 self._classify(number)
         for folder in self._moved:
@@ -109,7 +123,7 @@ class _Finder:
     def _candidates(self) -> set[int]:
         base, modified = self._base.table, self._modified.table
         if self._known is None:
-            self._touched, self._compared_bytes = differing_clusters(base, modified)
+            self._touched, self._compared_bytes = differing_clusters(base, modified, self._progress)
         found = differing_files(base, modified, self._known)
         found |= owners_of_clusters(modified, self._touched)
         return found | self._reassigned_descriptors()
@@ -230,6 +244,7 @@ class _Finder:
         for offset in range(at, at + length, _COMPARE_BYTES):
             count = min(_COMPARE_BYTES, at + length - offset)
             self._compared_bytes += count
+            check_canceled(self._progress)
             if self._base.access.read(offset, count) != self._modified.access.read(offset, count):
                 return True
         return False
@@ -240,6 +255,7 @@ class _Finder:
         theirs = _even_pieces(read_chunks(self._modified.access, new))
         for left, right in zip(ours, theirs, strict=True):
             self._compared_bytes += len(left)
+            check_canceled(self._progress)
             if left != right:
                 return True
         return False

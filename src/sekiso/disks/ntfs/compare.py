@@ -13,6 +13,7 @@ from sekiso.disks.ntfs.extents import HOLE
 from sekiso.disks.ntfs.inode import FileTable
 from sekiso.disks.ntfs.paths import FIRST_USER_RECORD
 from sekiso.disks.ntfs.records import Bytes2D, Ints, Records
+from sekiso.model.progress import Progress, check_canceled
 
 #: Attributes whose clusters make up what a file is; indexes and bitmaps only repeat what files say.
 CONTENT_KINDS = (
@@ -152,7 +153,9 @@ def owners_of_clusters(table: FileTable, touched: TouchedClusters) -> set[int]:
     return set(np.unique(found.owner[hit]).tolist())
 
 
-def differing_clusters(base: FileTable, modified: FileTable) -> tuple[TouchedClusters, int]:
+def differing_clusters(
+    base: FileTable, modified: FileTable, progress: Progress
+) -> tuple[TouchedClusters, int]:
     """Compare the clusters of all files of the later state with what lies there in the earlier one.
 
     This is for callers that do not know which parts of the volume were written.
@@ -162,6 +165,7 @@ def differing_clusters(base: FileTable, modified: FileTable) -> tuple[TouchedClu
 
     Raises:
         DamagedInputError: a volume ends early.
+        CanceledError: the work was canceled.
     """
     size = modified.access.geometry.cluster_size_bytes
     limit = min(base.access.geometry.cluster_count, modified.access.geometry.cluster_count)
@@ -174,6 +178,7 @@ def differing_clusters(base: FileTable, modified: FileTable) -> tuple[TouchedClu
     step = max(1, _PIECE_CLUSTERS_BYTES // size)
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         for at in range(start, end, step):
+            check_canceled(progress)
             count = min(step, end - at)
             ours, theirs = base.access.read_clusters(at, count), modified.access.read_clusters(at, count)
             compared += count * size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,16 +32,15 @@ class TreeReader:
         sink: BlobSink,
         *,
         only: Collection[str] | None,
-        exclude: Collection[str],
+        exclude: Container[str],
         progress: Progress,
     ) -> None:
         self._volume = volume
         self._sink = sink
         self._progress = progress
-        self._exclude = self._folded(exclude)
+        self._exclude = exclude
         self._wanted = None if only is None else self._folded(only)
         self._holders = _folders_above(self._wanted or frozenset())
-        self._fold = bool(self._exclude) or self._wanted is not None
         self._inodes: dict[int, Node] = {}
         self._links: dict[int, list[Node]] = {}
         self._done_bytes = 0
@@ -69,10 +68,10 @@ class TreeReader:
         self, folder: Node, number: int, path: str, folded: str
     ) -> Iterator[tuple[Node, int, str, str]]:
         for entry, short in self._volume.paths.children(number, path):
-            below = f"{folded}/{self._volume.paths.fold(entry.name)}" if self._fold else ""
-            if not self._chosen(below):
-                continue
+            below = f"{folded}/{self._volume.paths.fold(entry.name)}" if self._wanted is not None else ""
             where = f"{path}/{entry.name}"
+            if not self._chosen(where, below):
+                continue
             node = self._node(entry, short, where)
             if folder.children is not None:
                 folder.children[entry.name] = node
@@ -81,8 +80,8 @@ class TreeReader:
                 if self._wanted is None or below in self._holders:
                     yield node, entry.owner, where, below
 
-    def _chosen(self, folded: str) -> bool:
-        if folded in self._exclude:
+    def _chosen(self, path: str, folded: str) -> bool:
+        if path in self._exclude:
             return False
         return self._wanted is None or folded in self._wanted or folded in self._holders
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -138,7 +138,7 @@ class NtfsVolume:
         return read_births(self.table, found[0]) if found else {}
 
     def object_id(self, inode: Inode) -> bytes | None:
-        """Return the object id of a file with its birth ids (64 bytes), None if it has none.
+        """Return the object id of a file, None if it has none: 16 bytes, or 64 with its birth ids.
 
         The file itself keeps only the first 16 bytes, the rest lies in the index of all object ids.
         """
@@ -147,19 +147,22 @@ class NtfsVolume:
         content = read_all(self.access, inode.object_id, OBJECT_ID_BYTES)
         if len(content) == 16:
             content += self._births.get((inode.number, inode.sequence), b"")
-        return content.ljust(OBJECT_ID_BYTES, b"\0") if len(content) >= 16 else None
+        if len(content) < 16:
+            return None
+        return content.ljust(OBJECT_ID_BYTES, b"\0") if any(content[16:]) else content[:16]
 
     def tree(
         self,
         sink: BlobSink,
         *,
         only: Collection[str] | None = None,
-        exclude: Collection[str] = (),
+        exclude: Container[str] = (),
         progress: Progress = NO_PROGRESS,
     ) -> Node:
         """Read the tree and hand every stream to `sink`; see `sekiso.disks.volume.Volume.tree`.
 
-        The paths in `only` and `exclude` are compared as the volume compares names.
+        The paths in `only` are compared as the volume compares names; `exclude` is asked for each path as it
+        is spelled on the volume.
 
         Raises:
             DamagedInputError: the volume is damaged.
@@ -191,6 +194,15 @@ class NtfsVolume:
             where = f"{self.access.name}: {path}"
             raise UnsupportedInputError(path=where, reason=reason, remedy="Store the file plainly.")
         return b"".join(read_chunks(self.access, stream))
+
+    def is_directory(self, path: str) -> bool:
+        """Whether `path` (exact spelling, no links followed) is a folder; False if it is absent."""
+        parts = [part for part in path.split("/") if part]
+        entry = self.paths.lookup(path)
+        if entry is None:
+            return not parts
+        exact = any(found == path for found, _ in self.paths.paths_of(entry.owner))
+        return exact and self.table.load(entry.owner).is_directory
 
     def _unreadable(self, inode: Inode) -> str:
         if inode.attributes & ENCRYPTED:
