@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sekiso.errors import AlreadyExistsError, CanceledError, RuleError
+from sekiso.hypervisors.base import HypervisorDriver
 from sekiso.hypervisors.errors import (
     DiskInUseError,
     DiskNotFoundError,
@@ -429,6 +431,34 @@ def test_a_machine_that_never_ran_has_said_nothing(rig: Rig) -> None:
     for port in GuestPort:
         messages = rig.driver.guest_messages(machine.id, port, since=0)
         assert (messages.text, messages.next_offset) == ("", 0)
+
+
+def test_of_many_at_once_one_gets_the_name_and_one_the_disk(rig: Rig) -> None:
+    drivers = [rig.reopen() for _ in range(6)]
+    made: list[str] = []
+
+    def create(driver: HypervisorDriver) -> str:
+        try:
+            made.append(driver.create_machine(small("maki", TWO)).id)
+        except NameTakenError:
+            return "taken"
+        return "made"
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(create, drivers)) == ["made"] + ["taken"] * 5
+    disk = scsi(blank_disk(rig.folder / "d.vhdx").path)
+    ids = [*made, *(rig.driver.create_machine(small(f"m{n}", TWO)).id for n in range(5))]
+
+    def attach(driver: HypervisorDriver, machine_id: str) -> str:
+        try:
+            driver.attach_disk(machine_id, disk)
+        except DiskInUseError:
+            return "in use"
+        return "attached"
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(attach, drivers, ids)) == ["attached"] + ["in use"] * 5
+    assert sum(len(m.disks) for m in rig.driver.list_machines()) == 1
 
 
 def test_boot_disk_helper_fits_the_rules(rig: Rig) -> None:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.boot
 BRIDGE = "sekiso-test"
 #: eth0 Isolated, eth1 Default Switch, eth2 Private. The middle answer shows that the question is a good one.
 ASK = """
-ask() {{ printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 4 $1 {port} 2>/dev/null | tr '\\r\\n' '  '; }}
+ask() {{ printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 $1 {port} 2>/dev/null | tr '\\r\\n' '  '; }}
 try() {{
   ip link set $1 up; ip addr add 10.0.2.15/24 dev $1
   say "$2=[$(ask 10.0.2.2)]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,11 +64,3 @@ def test_what_the_template_does_not_trust_is_refused_by_the_firmware(
     wait_for_message(driver, machine.id, REFUSED, port=GuestPort.CONSOLE, timeout_s=120)
     driver.turn_off(machine.id)
     assert not re.search("NANO-UP", driver.guest_messages(machine.id, GuestPort.CONSOLE).text)
-
-
-def test_the_unsigned_loader_itself_is_fine(driver: QemuDriver, tmp_path: Path) -> None:
-    plain = replace(spec(tmp_path, SecureBootTemplate.MICROSOFT_UEFI_CA, Loader.UNSIGNED), secure_boot=False)
-    machine = driver.create_machine(plain)
-    driver.start(machine.id)
-    wait_for_message(driver, machine.id, "NANO-UP", timeout_s=120)
-    driver.turn_off(machine.id)
