@@ -22,7 +22,7 @@ from pathlib import Path
 
 from lib.debian_boot import bios_boot_code, esp_files, grub_menu
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 SECTOR = 512
 MIB = 1 << 20
 FIRST_LBA = 2048
@@ -199,7 +199,10 @@ def hooks(recipe: Recipe, debs: Path | None) -> list[str]:
         out.append('--customize-hook=chroot "$1" systemctl -q enable systemd-networkd.service')
         out.append('--customize-hook=chroot "$1" systemctl -q disable systemd-networkd-wait-online.service')
     out.append('--customize-hook=chroot "$1" passwd -q -d root')
-    out.append('--customize-hook=rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*')
+    out.append(
+        '--customize-hook=cd "$1"/var/cache/apt && rm -f *.bin archives/*.deb; '
+        'cd "$1"/var/lib/apt/lists && find . -type f -delete'
+    )
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from sekiso.guests.base import Generalization
 from sekiso.guests.linux import LinuxSupport
 from sekiso.guests.linux.dpkg import package_list_sha256
 from tests.integration.guests.disks import apply, make_disk, request, run, run_once_disk
+from tests.integration.guests.packages import make_package
 from tests.integration.guests.vm import boot
 
 pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.slow]
@@ -135,19 +135,3 @@ def test_a_generalized_image_makes_its_own_identity_and_an_unfinished_one_is_hel
     assert len(machine_id) == 32
     assert machine_id != "0123456789abcdef0123456789abcdef"
     assert cache == "cache"
-
-
-def make_package(folder: Path) -> Path:
-    """Build a small Debian package."""
-    tree = folder / "sekiso-probe"
-    (tree / "DEBIAN").mkdir(parents=True)
-    (tree / "usr/share/sekiso-probe").mkdir(parents=True)
-    (tree / "usr/share/sekiso-probe/text").write_text("installed\n")
-    (tree / "DEBIAN/control").write_text(
-        "Package: sekiso-probe\nVersion: 1.0\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n"
-        "Description: proof that a package was installed\n"
-    )
-    package = folder / "sekiso-probe.deb"
-    run("dpkg-deb", "--root-owner-group", "-b", tree, package)
-    shutil.rmtree(tree)
-    return package

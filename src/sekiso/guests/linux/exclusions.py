@@ -13,8 +13,13 @@ _VOLATILE = (
     ("/var/tmp/**", "Temporary files.", "FHS 3.0, 5.15"),  # noqa: S108 (a pattern, not a file)
     ("/lost+found", "Belongs to the file system, not to the system on it.", "FHS 3.0, 3.1"),
     ("/*/lost+found", "Belongs to the file system, not to the system on it.", "FHS 3.0, 3.1"),
-    ("/var/cache/apt/**", "Downloaded packages and indexes that APT makes again.", "apt-get(8), clean"),
-    ("/var/lib/apt/lists/**", "Package lists that APT downloads again.", "apt-get(8), update"),
+    # Folders that belong to packages stay, so that `dpkg --verify` finds them.
+    ("/var/cache/apt/*.bin", "Index that APT makes again.", "apt-get(8), clean"),
+    ("/var/cache/apt/archives/*.deb", "Downloaded package.", "apt-get(8), clean"),
+    ("/var/cache/apt/archives/partial/*", "Half a downloaded package.", "apt-get(8), clean"),
+    ("/var/lib/apt/lists/*_*", "Package list that APT downloads again.", "apt-get(8), update"),
+    ("/var/lib/apt/lists/auxfiles/*", "Package list that APT downloads again.", "apt-get(8), update"),
+    ("/var/lib/apt/lists/partial/*", "Half a package list.", "apt-get(8), update"),
     ("/var/cache/ldconfig/**", "ldconfig makes it again.", "ldconfig(8)"),
     ("/var/cache/man/**", "Index of manual pages, made again every day.", "mandb(8)"),
     ("/var/cache/debconf/*-old", "Backup of a file that is merged.", "debconf(7)"),

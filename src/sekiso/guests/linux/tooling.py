@@ -38,6 +38,7 @@ def tool_edits(files: FileAccess) -> tuple[TreeEdit, ...]:
         MakeFolder(f"/etc/sekiso/{name}", reason="Scripts of layers that the guest tools run.")
         for name in ("report.d", "run-once.d")
     ]
+    edits.append(MakeFolder("/var/lib/sekiso", 0o700, reason="The guest tools' notes about one machine."))
     if has_systemd(files):
         edits += unit_edits()
     return tuple(edits)
