@@ -20,6 +20,7 @@ FAT32_MIN_BYTES = 34 * MIB
 #: Source: Microsoft, "FAT: General Overview of On-Disk Format" 1.03, DskTableFAT32.
 _FAT32_CLUSTERS = ((260 * MIB, 1), (8 << 30, 8), (16 << 30, 16), (32 << 30, 32), (1 << 41, 64))
 _FAT16_CLUSTERS = (
+    (8 * MIB, 1),
     (16 * MIB, 2),
     (128 * MIB, 4),
     (256 * MIB, 8),

@@ -162,18 +162,25 @@ def _qcow2_parent(
     name = child.header.backing_file
     if name.startswith(("json:", "nbd:", "http:", "https:", "ftp:", "ssh:")):
         raise _missing(child.path, name, "which is not a file")
-    path = child.path.parent / name.removeprefix("file:")
-    real = path.resolve()
+    real = _resolved(child, name)
     places = (child.path.parent.resolve(), *(p.resolve() for p in allow))
     if not any(place in (real, real.parent) for place in places):
         raise _missing(child.path, name, "which is not in its folder")
     fmt = {
         "raw": DiskFormat.RAW, "vpc": DiskFormat.VHD, "vhdx": DiskFormat.VHDX, "qcow2": DiskFormat.QCOW2,
     }.get(child.header.backing_format)  # fmt: skip
+    return _open_chain(real, allow, fmt, chain)
+
+
+def _resolved(child: Qcow2Blocks, name: str) -> Path:
+    """Return the file that a name means; the name may be anything, and links may go in circles."""
     try:
-        return _open_chain(real, allow, fmt, chain)
-    except FileNotFoundError:
-        raise _missing(child.path, name, "which is not there") from None
+        real = (child.path.parent / name.removeprefix("file:")).resolve()
+        if real.is_file():
+            return real
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise _missing(child.path, ascii(name), "which is no usable name") from exc
+    raise _missing(child.path, name, "which is not there")
 
 
 def _guid(text: str) -> uuid.UUID | None:

@@ -271,3 +271,10 @@ class TestQcow2:
         (tmp_path / "a").write_bytes(qcow2("", l1=l1))
         with pytest.raises(DamagedInputError, match="out of place"):
             inspect(tmp_path / "a")
+
+    @pytest.mark.parametrize("name", ["a\0b", "x" * 300, "loop", "."])
+    def test_names_that_cannot_be_files(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        (tmp_path / "a").write_bytes(qcow2(name))
+        with pytest.raises(UnsupportedInputError):
+            open_disk(tmp_path / "a")

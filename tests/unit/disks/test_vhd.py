@@ -54,10 +54,15 @@ def test_dynamic_reads_blocks_holes_and_unwritten_sectors(tmp_path: Path) -> Non
     )
 
 
-def differencing(folder: Path, *, parent_id: uuid.UUID = IDS.disk_id) -> tuple[Path, bytes]:
+FIRST_SECTOR = b"\x80" + bytes(15)
+
+
+def differencing(
+    folder: Path, *, parent_id: uuid.UUID = IDS.disk_id, mine: bytes = FIRST_SECTOR, sectors: int = 1
+) -> tuple[Path, bytes]:
+    """A child that holds the first `sectors` sectors of the parent's second block."""
     parent, child = block_of(1), block_of(2)
     (folder / "Base.vhd").write_bytes(sparse_vhd(2 * BLOCK, {0: (ALL, parent), 1: (ALL, parent)}))
-    mine = b"\x80" + bytes(15)  # the first sector only
     path = folder / "child.avhd"
     path.write_bytes(
         sparse_vhd(
@@ -69,7 +74,7 @@ def differencing(folder: Path, *, parent_id: uuid.UUID = IDS.disk_id) -> tuple[P
             parent_name=".\\base.VHD",
         )
     )
-    return path, parent + child[:512] + parent[512:]
+    return path, parent + child[: 512 * sectors] + parent[512 * sectors :]
 
 
 def test_differencing_reads_through_its_parent(tmp_path: Path) -> None:

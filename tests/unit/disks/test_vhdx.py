@@ -154,7 +154,7 @@ class TestParents:
     def child(self, folder: Path, linkage: uuid.UUID = IDS.data_write_id) -> Path:
         vhdx(folder / "Base.vhdx", 4 * MIB, {0: data_of(1), 2 * MIB: data_of(2)})
         locator = {
-            "parent_linkage": f"{{{str(linkage).upper()}}}",
+            "parent_linkage": f"{{{linkage}}}",
             "relative_path": ".\\base.vhdx",
             "absolute_win32_path": "C:\\disks\\base.vhdx",
         }
