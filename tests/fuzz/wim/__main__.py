@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sekiso.wim.metadata import serialize_metadata
 
-from .harness import Judge, mutate, seed_tree, seed_wims, with_right_hashes
+from .harness import Judge, mutate, mutate_structure, seed_tree, seed_wims, with_right_hashes
 
 
 def main() -> int:
@@ -30,16 +30,16 @@ def main() -> int:
         while time.monotonic() < end:
             rng = random.Random(options.seed + count)
             kind = rng.random()
-            data = metadata if kind < 0.7 else rng.choice(seeds)
+            data = metadata if kind < 0.5 else rng.choice(seeds)
             try:
-                if kind < 0.7:
+                if kind < 0.5:
                     data = mutate(data, rng)
                     judge.metadata(data)
-                elif kind < 0.8:
+                elif kind < 0.6:
                     data = with_right_hashes(seeds[0], rng)
                     judge.wim(data)
                 else:
-                    data = mutate(data, rng)
+                    data = (mutate if kind < 0.85 else mutate_structure)(data, rng)
                     judge.wim(data, with_libwim=kind > 0.97)
             except Exception:  # noqa: BLE001 (this is what the fuzzer looks for)
                 kept = Path(f"fuzz-wim-{options.seed + count}.bin")
@@ -48,7 +48,8 @@ def main() -> int:
                 print(f"input kept in {kept} (seed {options.seed + count})", file=sys.stderr)
                 return 1
             count += 1
-    print(f"{count} inputs from seed {options.seed}, slowest {judge.slowest_s:.2f} s")
+    slowest = ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in judge.slowest_s.items())
+    print(f"{count} inputs from seed {options.seed}, slowest: {slowest}")
     for outcome, times in judge.outcomes.most_common():
         print(f"{times:9} {outcome}")
     return 0

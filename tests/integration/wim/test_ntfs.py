@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sekiso.errors import ToolFailedError
 from sekiso.wim import libwim
@@ -23,7 +25,7 @@ from sekiso.wim.tree import (
     walk,
 )
 
-from ...unit.wim.model import START, layer_of, security_descriptor
+from ...unit.wim.model import EDITS, START, FileSystem, edit, layer_of, security_descriptor, sha1
 from .build import blob_wim, junction_buffer, make_ntfs, metadata_wim, read, reparse_buffer, run
 
 #: mkfs.ntfs makes these; libwim's capture leaves them out but sets the root's times and names.
@@ -34,9 +36,6 @@ class Windows:
     """Builds a tree as a Windows volume has it."""
 
     def __init__(self) -> None:
-        from ...unit.wim.model import sha1
-
-        self.hash = sha1
         self.contents: set[bytes] = set()
         self.root = new_root()
         self.root.security = security_descriptor(500)
@@ -49,7 +48,7 @@ class Windows:
     def blob(self, content: bytes) -> bytes:
         if content:
             self.contents.add(content)
-        return self.hash(content)
+        return sha1(content)
 
     def add(self, path: str, content: bytes | None = b"", **fields: object) -> Node:
         above, _, name = path.rpartition("/")
@@ -149,6 +148,26 @@ def test_composed_layers_arrive_whole(tmp_path: Path) -> None:
     assert two is not None
     assert two.short_name == "APPLIC~2"
     assert len([1 for _, node in walk(back) if node.link_group]) == 2
+
+
+@given(EDITS, st.lists(EDITS, min_size=1, max_size=3))
+@settings(max_examples=4)
+def test_random_layers_arrive_as_the_model_says(
+    tmp_path_factory: pytest.TempPathFactory, start: list, steps: list
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("compose")
+    system = edit(FileSystem(linux=False), start)
+    layers, blobs = [LayerTree("os", system.tree())], [system.blobs()]
+    for number, step in enumerate(steps):
+        after = edit(system, step)
+        layers.append(layer_of(str(number), system.tree(), after.tree(), case_sensitive=False))
+        blobs.append(after.blobs())
+        system = after
+    merged = merge(layers, case_sensitive=False)
+    wims = [blob_wim(tmp_path / f"{n}.wim", contents) for n, contents in enumerate(blobs)]
+    back = there_and_back(tmp_path, merged.root, wims)
+    found = diff(system.tree(), back, case_sensitive=False, ignore=OWN)
+    assert not found, found
 
 
 def test_a_second_apply_and_a_full_volume_fail_with_a_reason(tmp_path: Path) -> None:

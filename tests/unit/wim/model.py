@@ -107,8 +107,8 @@ class FileSystem:
         if self.linux:
             mode = 0o040755 if inode.is_folder else 0o100644
             node.unix = UnixData(inode.owner, inode.owner * 2, mode)
-        elif inode.owner:
-            node.security = security_descriptor(inode.owner)
+        else:
+            node.security = security_descriptor(1000 + inode.owner)
 
     def blobs(self) -> set[bytes]:
         return {inode.content for inode in self.inodes.values() if inode.content}
