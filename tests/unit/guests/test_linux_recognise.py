@@ -51,9 +51,11 @@ class MemoryVolume:
         return new_root()
 
 
-def root_volume(fstab: str = "UUID=u1 / ext4 defaults 0 1\n", **more: bytes) -> MemoryVolume:
+def root_volume(
+    fstab: str = "UUID=u1 / ext4 defaults 0 1\n", more: dict[str, bytes] | None = None
+) -> MemoryVolume:
     files = {"/etc/fstab": fstab.encode(), "/usr/lib/os-release": OS_RELEASE, "/var/lib/dpkg/status": b""}
-    return MemoryVolume("u1", {**files, **more}, {"/etc/os-release": "../usr/lib/os-release"})
+    return MemoryVolume("u1", {**files, **(more or {})}, {"/etc/os-release": "../usr/lib/os-release"})
 
 
 def partition(
@@ -97,6 +99,11 @@ def test_a_generation_1_disk_with_grub_is_recognised() -> None:
     plan = SUPPORT.recognise(disk(partition(1, root_volume()), boot_sectors=b"\xeb\x63GRUB \x00"))
     facts = plan.require("x")
     assert (facts.generation, facts.boot_loader) == (Generation.ONE, "grub")
+
+
+def test_missing_boot_files_are_noted_early() -> None:
+    plan = SUPPORT.recognise(disk(partition(1, root_volume(more={"/usr/lib/shim/shimx64.efi.signed": b"x"}))))
+    assert plan.notes == ("Generation 1 images cannot start from this layer: the system lacks grub-pc-bin.",)
 
 
 def test_volumes_of_fstab_become_one_tree_by_depth() -> None:

@@ -31,11 +31,6 @@ _BLOCK_LIST_AT = _SECTOR_BYTES - 12
 _CORE_SEGMENT = 0x820
 
 
-def has_bios_files(files: FileAccess) -> bool:
-    """Whether the tree holds what a BIOS boot needs."""
-    return files.exists(f"{FOLDER}/boot.img") and files.exists(f"{FOLDER}/kernel.img")
-
-
 def bios_boot_code(files: FileAccess, root_uuid: str, *, max_sectors: int) -> tuple[bytes, bytes]:
     """Make the boot code of a disk whose root file system has the UUID `root_uuid`.
 

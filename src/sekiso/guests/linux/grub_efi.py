@@ -18,11 +18,6 @@ GRUB = ("/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",)
 PACKAGES = "shim-signed grub-efi-amd64-signed"
 
 
-def has_efi_files(files: FileAccess) -> bool:
-    """Whether the tree holds what a UEFI boot needs."""
-    return _first(files, SHIM) is not None and _first(files, GRUB) is not None
-
-
 def esp_files(files: FileAccess, root_uuid: str) -> tuple[EspFile, ...]:
     """Return the content of the EFI system partition.
 

@@ -15,6 +15,7 @@ from sekiso.guests.base import (
     Refusal,
     SkippedVolume,
 )
+from sekiso.guests.linux import grub_bios, grub_efi
 from sekiso.guests.linux.exclusions import IMPORT_EXCLUSIONS
 from sekiso.guests.linux.fstab import FstabEntry, parse_fstab
 from sekiso.model.layer import BootFacts
@@ -73,6 +74,7 @@ def recognise(disk: DiskContents) -> ImportPlan:
     refusals = _family_refusals(volume, name)
     mounts, skipped, more, notes = _mounts(disk, root, parse_fstab(volume.read_file("/etc/fstab")))
     refusals += more
+    notes += _boot_notes([_by_index(disk, m.index) for m in mounts])
     facts = None if refusals else _facts(disk, volume, [_by_index(disk, m.index) for m in mounts])
     return ImportPlan(
         os_name=name,
@@ -229,6 +231,22 @@ def find_device(disk: DiskContents, spec: str) -> DiskVolume | None:
         return next((i for i in disk.volumes if key is not None and key(i).lower() == value), None)
     partition = re.fullmatch(r"/dev/(?:(?:sd|hd|vd|xvd)a|nvme0n1p|mmcblk0p)(\d{1,3})", spec)
     return _by_index_or_none(disk, int(partition.group(1))) if partition else None
+
+
+def _boot_notes(mounted: Sequence[DiskVolume]) -> list[str]:
+    """Say early which generation the system has no boot files for (they lie on the root or on /usr)."""
+    notes: list[str] = []
+    for generation, names, packages in (
+        (Generation.ONE, (f"{grub_bios.FOLDER}/boot.img",), grub_bios.PACKAGE),
+        (Generation.TWO, grub_efi.SHIM, grub_efi.PACKAGES),
+    ):
+        paths = [p for name in names for p in (name, name.removeprefix("/usr"))]
+        if not any(i.volume and i.volume.read_file(p) is not None for i in mounted for p in paths):
+            notes.append(
+                f"Generation {generation.value} images cannot start from this layer: "
+                f"the system lacks {packages}."
+            )
+    return notes
 
 
 def _by_index_or_none(disk: DiskContents, index: int) -> DiskVolume | None:
