@@ -48,7 +48,8 @@ def allocated_ranges(path: Path, *, fmt: DiskFormat | None = None) -> tuple[Byte
     """Return which bytes of the disk this very file holds, the disks below it left out.
 
     For an overlay or differencing disk: everything that was written since it was made, and what was set
-    to zero (in units of its clusters or sectors). The disks below are not opened.
+    to zero, in units of its clusters or sectors; a block in very many pieces counts as a whole. The disks
+    below are not opened.
 
     Raises:
         NotFoundError: there is no such file.

@@ -206,7 +206,7 @@ def read_dynamic_header(file: SourceFile, footer: VhdFooter) -> VhdHeader:
     _c, _next, table, version, blocks, block_bytes, _ck, parent, _t, _r, name = _HEADER.unpack_from(block)
     if version >> 16 != 1:
         raise _damaged(file, at, f"The dynamic header has the unknown version {version:#x}.")
-    if block_bytes & (block_bytes - 1) or not 4096 <= block_bytes <= 256 << 20:
+    if block_bytes & (block_bytes - 1) or not 64 << 10 <= block_bytes <= 256 << 20:
         raise _damaged(file, at, f"A block size of {block_bytes} bytes is not allowed.")
     needed = -(-footer.size_bytes // block_bytes)
     if not needed <= blocks or needed > MAX_BLOCKS:

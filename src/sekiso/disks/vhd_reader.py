@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sekiso.disks.bitmap import SectorBits
 from sekiso.disks.blocks import ByteRange
 from sekiso.disks.mapped import DiskBlocks, Run, SourceFile, Where
 from sekiso.disks.sizes import SECTOR
@@ -22,7 +23,7 @@ from sekiso.disks.vhd import (
 )
 from sekiso.errors import DamagedInputError
 
-_CACHED_BITMAPS = 64
+_CACHED_BITMAPS = 16
 
 
 class VhdBlocks(DiskBlocks):
@@ -53,7 +54,7 @@ class VhdBlocks(DiskBlocks):
         except BaseException:
             self.file.close()
             raise
-        self._bitmaps: OrderedDict[int, bytes | None] = OrderedDict()
+        self._bitmaps: OrderedDict[int, SectorBits | None] = OrderedDict()
 
     def _check_fixed(self) -> None:
         if self.footer.size_bytes > self.file.size_bytes - FOOTER_BYTES:
@@ -90,23 +91,22 @@ class VhdBlocks(DiskBlocks):
         bitmap = self._bitmap(block, sector)
         return Run(Where.FILE, at, length) if bitmap is None else self._by_bitmap(bitmap, at, inside, length)
 
-    def _by_bitmap(self, bitmap: bytes, at: int, inside: int, length: int) -> Run:
-        """The highest bit of a byte is the first sector. Source: VHD specification, "Data Blocks"."""
-        first, last = inside // SECTOR, -(-(inside + length) // SECTOR)
-        bits = np.unpackbits(np.frombuffer(bitmap, dtype=np.uint8))
-        other = np.flatnonzero(bits[first:last] != bits[first])
-        if len(other):
-            length = (first + int(other[0])) * SECTOR - inside
-        return Run(Where.FILE, at, length) if bits[first] else Run(self._hole, 0, length)
+    def _by_bitmap(self, bits: SectorBits, at: int, inside: int, length: int) -> Run:
+        here, end = bits.run(inside // SECTOR)
+        length = min(length, end * SECTOR - inside)
+        return Run(Where.FILE, at, length) if here else Run(self._hole, 0, length)
 
-    def _bitmap(self, block: int, sector: int) -> bytes | None:
-        """Return the sector bitmap of a block, None when every bit is set."""
+    def _bitmap(self, block: int, sector: int) -> SectorBits | None:
+        """Return the sector bitmap of a block, None when every bit is set.
+
+        Source: VHD specification, "Data Blocks" (the highest bit of a byte is the first sector).
+        """
         if block in self._bitmaps:
             return self._bitmaps[block]
         assert self.header is not None
-        size = max(1, self.header.block_bytes // SECTOR // 8)
+        size = self.header.block_bytes // SECTOR // 8
         raw = self.file.read(sector * SECTOR, size)
-        found = None if raw == b"\xff" * size else raw
+        found = None if raw == b"\xff" * size else SectorBits(raw, bitorder="big")
         self._bitmaps[block] = found
         if len(self._bitmaps) > _CACHED_BITMAPS:
             self._bitmaps.popitem(last=False)
@@ -122,12 +122,11 @@ class VhdBlocks(DiskBlocks):
             return
         size = self.header.block_bytes
         for block in np.flatnonzero(self._table != UNUSED).tolist():
-            at, end = int(block) * size, min((int(block) + 1) * size, self.size_bytes)
-            while at < end:
-                run = self.locate(at, end - at)
-                if run.where is Where.FILE:
-                    yield ByteRange(at, run.length)
-                at += run.length
+            at = int(block) * size
+            length = min(size, self.size_bytes - at)
+            bits = self._bitmap(int(block), int(self._table[block]))
+            for start, end in ((0, length // SECTOR),) if bits is None else bits.held(length // SECTOR):
+                yield ByteRange(at + start * SECTOR, (end - start) * SECTOR)
 
     def close(self) -> None:
         """Close the file and its parents."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sekiso.disks.bitmap import SectorBits
 from sekiso.disks.blocks import ByteRange
 from sekiso.disks.mapped import DiskBlocks, Run, SourceFile, Where
 from sekiso.disks.vhdx import bat as bat_module
@@ -114,7 +115,7 @@ class VhdxBlocks(DiskBlocks):
             self._file.close()
             raise
         self._block_bytes = meta.block_bytes
-        self._bitmaps: OrderedDict[int, bytes] = OrderedDict()
+        self._bitmaps: OrderedDict[int, SectorBits] = OrderedDict()
 
     @property
     def size_bytes(self) -> int:
@@ -163,16 +164,11 @@ class VhdxBlocks(DiskBlocks):
         Source: [MS-VHDX] 2.4 (sector bitmap; the lowest bit of a byte is the first sector).
         """
         sector_bytes = self.logical_sector_bytes
-        bits = np.unpackbits(np.frombuffer(self._bitmap(block), dtype=np.uint8), bitorder="little")
-        first = inside // sector_bytes
-        last = -(-(inside + length) // sector_bytes)
-        here = bool(bits[first])
-        other = np.flatnonzero(bits[first:last] != bits[first])
-        if len(other):
-            length = (first + int(other[0])) * sector_bytes - inside
+        here, end = self._bitmap(block).run(inside // sector_bytes)
+        length = min(length, end * sector_bytes - inside)
         return Run(Where.FILE, at + inside, length) if here else Run(Where.PARENT, 0, length)
 
-    def _bitmap(self, block: int) -> bytes:
+    def _bitmap(self, block: int) -> SectorBits:
         """Return the bits of one block, from the bitmap of its whole chunk."""
         found = self._bitmaps.get(block)
         if found is None:
@@ -184,8 +180,8 @@ class VhdxBlocks(DiskBlocks):
                     reason=f"Block {block} is present in part but its sector bitmap is missing.",
                 )
             size = self._block_bytes // self.logical_sector_bytes // 8
-            found = self._read(base + (block % self._bat.shape.ratio) * size, size)
-            self._bitmaps[block] = found
+            raw = self._read(base + (block % self._bat.shape.ratio) * size, size)
+            found = self._bitmaps[block] = SectorBits(raw, bitorder="little")
             if len(self._bitmaps) > _CACHED_BITMAPS:
                 self._bitmaps.popitem(last=False)
         return found
@@ -210,12 +206,13 @@ class VhdxBlocks(DiskBlocks):
 
     def _block_ranges(self, block: int) -> Iterator[ByteRange]:
         at = block * self._block_bytes
-        end = min(at + self._block_bytes, self.size_bytes)
-        while at < end:
-            run = self._locate_in_block(at, end - at)
-            if run.where is Where.FILE:
-                yield ByteRange(at, run.length)
-            at += run.length
+        length = min(self._block_bytes, self.size_bytes - at)
+        if self._bat.payload(block)[0] == bat_module.FULL:
+            yield ByteRange(at, length)
+            return
+        sector_bytes = self.logical_sector_bytes
+        for start, end in self._bitmap(block).held(length // sector_bytes):
+            yield ByteRange(at + start * sector_bytes, (end - start) * sector_bytes)
 
     def close(self) -> None:
         """Close the file and its parents."""

@@ -28,6 +28,7 @@ _LOG = Region(1 * MIB, 1 * MIB)
 _METADATA = Region(2 * MIB, 1 * MIB)
 _BAT_OFFSET = 3 * MIB
 _CREATOR = "Sekiso"
+_BAT_PAGE = 8192
 DEFAULT_BLOCK_BYTES = 2 * MIB
 
 
@@ -76,8 +77,13 @@ class VhdxWriter:
             locator=locator,
         )
         if fixed:
-            for block in range(self.shape.blocks):
-                self._place(block)
+            self._place_all()
+
+    def _place_all(self) -> None:
+        blocks = np.arange(self.shape.blocks, dtype=np.int64)
+        places = self._next + blocks * self._block_bytes
+        self._places[blocks + blocks // self.shape.ratio] = places.astype(np.uint64) | np.uint64(FULL)
+        self._next += self.shape.blocks * self._block_bytes
 
     def _place(self, block: int) -> int:
         """Return where a payload block lies, giving it a place at the end of the file if it has none."""
@@ -102,7 +108,7 @@ class VhdxWriter:
     def finish(self) -> None:
         """Write the structures, the identifying first bytes last of all."""
         os.ftruncate(self._fd, self._next)
-        write_all(self._fd, self._places.astype("<u8").tobytes(), self._bat_region.offset)
+        self._write_bat()
         write_all(self._fd, self._metadata, _METADATA.offset)
         for offset in REGION_OFFSETS:
             write_all(self._fd, pack_regions(self._bat_region, _METADATA), offset)
@@ -112,6 +118,13 @@ class VhdxWriter:
             )
             write_all(self._fd, pack_header(header), offset)
         write_all(self._fd, SIGNATURE + _CREATOR.encode("utf-16-le"), 0)
+
+    def _write_bat(self) -> None:
+        """Write the table; what of it is zero stays a hole, a table can have 512 MiB."""
+        for first in range(0, len(self._places), _BAT_PAGE):
+            page = self._places[first : first + _BAT_PAGE]
+            if page.any():
+                write_all(self._fd, page.astype("<u8").tobytes(), self._bat_region.offset + 8 * first)
 
 
 def write_headers(fd: int, header: Header, *, first: int) -> None:
