@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
+import numpy as np
+
 from sekiso.disks.blocks import BlockReader
-from sekiso.disks.ext4.crc import crc32c
+from sekiso.disks.ext4.crc import crc32c, crc32c_rows
 from sekiso.disks.ext4.extents import BlockMap, Run
 from sekiso.disks.ext4.files import Files
 from sekiso.disks.ext4.layout import JOURNAL_INODE, Flag
@@ -25,6 +27,7 @@ _KNOWN_FEATURES = 0x3F
 _TAG_ESCAPED, _TAG_SAME_UUID, _TAG_LAST = 0x1, 0x2, 0x8
 _HEADER = struct.Struct(">III")
 _MAX_REPLAYED_BYTES = 1 << 30
+_CHECKSUM_BATCH = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +168,14 @@ class _Transaction:
     Attributes:
         sequence: its number.
         blocks: (block of the volume, block of the journal, escaped) in order.
+        checksums: of each block, 0 in a journal without checksums.
         revoked: blocks of the volume whose earlier copies must not be replayed.
     """
 
     sequence: int
-    blocks: list[tuple[int, int, bool]]
-    revoked: list[int]
+    blocks: list[tuple[int, int, bool]] = field(default_factory=list[tuple[int, int, bool]])
+    checksums: list[int] = field(default_factory=list[int])
+    revoked: list[int] = field(default_factory=list[int])
 
 
 class _Replay:
@@ -205,7 +210,7 @@ class _Replay:
     def _transactions(self) -> Iterator[_Transaction]:
         log = self._log
         position, used = log.start, 0
-        current, torn = _Transaction(log.sequence, [], []), False
+        current = _Transaction(log.sequence)
         while used < log.length:
             data = self._read(position)
             magic, kind, sequence = _HEADER.unpack_from(data)
@@ -215,10 +220,10 @@ class _Replay:
             if kind == _COMMIT:
                 if log.has_checksums and not self._commit_is_whole(data):
                     return
-                if torn:
+                if not self._data_is_right(current):
                     _refuse(self._blocks, "A block of its journal has a wrong checksum.")
                 yield current
-                current = _Transaction((current.sequence + 1) & 0xFFFFFFFF, [], [])
+                current = _Transaction((current.sequence + 1) & 0xFFFFFFFF)
             elif kind == _REVOKE:
                 if not self._tail_is_right(data):
                     return
@@ -227,15 +232,15 @@ class _Replay:
                 if not self._tail_is_right(data):
                     return
                 for number, checksum, escaped in self._tags(data):
-                    torn = torn or not self._data_is_right(position, sequence, checksum)
                     current.blocks.append((number, position, escaped))
+                    current.checksums.append(checksum)
                     position, used = self._next(position), used + 1
                     if used > log.length:
                         return
             else:
                 return
 
-    def _tags(self, data: bytes) -> Iterator[tuple[int, int | None, bool]]:
+    def _tags(self, data: bytes) -> Iterator[tuple[int, int, bool]]:
         """Yield (block of the volume, checksum, escaped) of a descriptor block."""
         features = self._log.features
         wide, v3 = features & _FEATURE_64BIT, features & _FEATURE_CSUM_V3
@@ -248,8 +253,7 @@ class _Replay:
             else:
                 low, checksum, flags = struct.unpack_from(">IHH", data, position)
                 high = int.from_bytes(data[position + 8 : position + 12], "big") if wide else 0
-            given = checksum if self._log.has_checksums else None
-            yield low | (high << 32 if wide else 0), given, bool(flags & _TAG_ESCAPED)
+            yield low | (high << 32 if wide else 0), checksum, bool(flags & _TAG_ESCAPED)
             position += size + (0 if flags & _TAG_SAME_UUID else 16)
             if flags & _TAG_LAST:
                 return
@@ -270,11 +274,19 @@ class _Replay:
         stored = int.from_bytes(data[0x10:0x14], "big")
         return crc32c(data[:0x10] + bytes(4) + data[0x14:], self._log.seed) == stored
 
-    def _data_is_right(self, place: int, sequence: int, checksum: int | None) -> bool:
-        if checksum is None:
+    def _data_is_right(self, transaction: _Transaction) -> bool:
+        """Check the blocks of a committed transaction, many at once."""
+        if not self._log.has_checksums:
             return True
-        found = crc32c(self._read(place), crc32c(sequence.to_bytes(4, "big"), self._log.seed))
-        return checksum == (found if self._log.features & _FEATURE_CSUM_V3 else found & 0xFFFF)
+        seed = crc32c(transaction.sequence.to_bytes(4, "big"), self._log.seed)
+        mask = 0xFFFFFFFF if self._log.features & _FEATURE_CSUM_V3 else 0xFFFF
+        for first in range(0, len(transaction.blocks), _CHECKSUM_BATCH):
+            places = [place for _, place, _ in transaction.blocks[first : first + _CHECKSUM_BATCH]]
+            rows = np.frombuffer(b"".join(map(self._read, places)), np.uint8).reshape(len(places), -1)
+            stored = transaction.checksums[first : first + _CHECKSUM_BATCH]
+            if [value & mask for value in crc32c_rows(rows, seed).tolist()] != stored:
+                return False
+        return True
 
     def _read(self, position: int) -> bytes:
         size = self._sb.block_size

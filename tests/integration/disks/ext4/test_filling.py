@@ -221,13 +221,13 @@ def test_a_second_filling_is_refused(tmp_path: Path) -> None:
 def test_several_groups_and_a_large_file(tmp_path: Path) -> None:
     """Blocks go past backups of the superblock and into groups whose bitmaps mke2fs did not write."""
     store = Store(tmp_path / "blobs")
-    data = random.Random(1).randbytes(1 << 20) * 300
+    data = random.Random(1).randbytes(1 << 20) * 150
     sha1 = store.add([data], len(data))
     store.close()
     root = new_root()
     root.children = {"large": regular("large", sha1)}
     image = tmp_path / "image"
-    compose(image, root, store, 700 << 20)
+    compose(image, root, store, 300 << 20)
     fsck(image, OFFSET)
     with opened(image, offset=OFFSET) as volume:
         assert volume.read_file("/large", limit_bytes=1 << 30) == data

@@ -73,12 +73,12 @@ def test_times_that_ext4_cannot_hold_become_the_nearest() -> None:
 
 
 NAMES = st.lists(
-    st.binary(min_size=1, max_size=255).filter(lambda n: n not in (b".", b"..")), max_size=60, unique=True
+    st.binary(min_size=1, max_size=255).filter(lambda n: n not in (b".", b"..")), max_size=40, unique=True
 )
 
 
 @given(NAMES, st.sampled_from([1024, 4096, 65536]))
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_folders_come_back(names: list[bytes], block_size: int) -> None:
     entries = [(b".", 2, 2), (b"..", 2, 2), *((name, 12 + i, 1 + i % 7) for i, name in enumerate(names))]
     blocks = [*folder_blocks(entries, block_size), empty_folder_block(block_size)]
@@ -146,6 +146,7 @@ ATTRIBUTES = st.dictionaries(
 
 
 @given(ATTRIBUTES)
+@settings(max_examples=30)
 def test_attributes_come_back(attributes: dict[str, bytes]) -> None:
     items = [raw_xattr(name, value) for name, value in sorted(attributes.items())]
     inside, rest = split_xattrs(items, 96)
