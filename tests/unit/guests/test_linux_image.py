@@ -38,6 +38,9 @@ def debian(**more: bytes) -> dict[str, bytes]:
         "/boot/vmlinuz-6.1.0-10-amd64": b"k",
         "/boot/initrd.img-6.1.0-10-amd64": b"i",
         "/boot/vmlinuz-6.9.0-1-amd64": b"no initramfs",
+        "/boot/vmlinuz-evil\n}": b"k",
+        "/boot/initrd.img-evil\n}": b"i",
+        "/usr/lib/modules/evil\n}/x": b"",
         "/usr/lib/modules/6.1.0-9-amd64/modules.dep": b"",
         "/usr/lib/modules/6.1.0-10-amd64/modules.dep": b"",
         "/usr/lib/systemd/systemd": b"",
@@ -88,6 +91,7 @@ def test_the_boot_menu_has_the_newest_kernel_first_and_the_administrators_option
     linux = next(line for line in text.split("\n") if "vmlinuz-6.1.0-10" in line)
     assert linux.endswith(f"root=UUID={IDS.root_filesystem} ro console=ttyS0 quiet")
     assert "6.9.0" not in text
+    assert "evil" not in text
     assert any("6.9.0" in w for w in plan.warnings)
     fstab = edits["/etc/fstab"]
     assert isinstance(fstab, WriteFile)
@@ -304,6 +308,11 @@ STATUS = (
 def test_the_package_list_is_what_dpkg_query_prints() -> None:
     assert package_list(STATUS) == b"app\t1:2-3\nexim\t4\nlibc6:amd64\t2.36\nold\t1\n"
     assert [p.name for p in packages(STATUS)] == ["libc6", "app", "exim", "old", "never"]
+
+
+def test_a_hostile_relationship_takes_no_time() -> None:
+    status = STATUS.replace(b"mail-agent", b"a" + b" " * 20_000 + b"!")
+    assert any(name == "app" for name, _ in unmet(status))
 
 
 def test_relationships_that_do_not_hold_are_found() -> None:

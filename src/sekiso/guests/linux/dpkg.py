@@ -141,7 +141,8 @@ def _groups(field: str) -> Iterator[str]:
 
 def _relations(group: str) -> Iterator[tuple[str, str, str]]:
     for text in group.split("|"):
-        found = _RELATION.fullmatch(text)
+        # One blank for many: the pattern must not try every way to share them out.
+        found = _RELATION.fullmatch(" ".join(text.split()))
         if found is not None:
             yield found.group(1), found.group(3) or "", found.group(4) or ""
 

@@ -37,7 +37,8 @@ def find_kernels(files: FileAccess) -> tuple[tuple[Kernel, ...], tuple[str, ...]
     found: list[Kernel] = []
     problems: list[str] = []
     for name in files.list("/boot"):
-        if not name.startswith("vmlinuz-") or not files.exists(f"/boot/{name}"):
+        # The name goes into the boot menu: nothing that GRUB would take for its own syntax may pass.
+        if not re.fullmatch(r"vmlinuz-[\w.+~-]+", name, re.ASCII) or not files.exists(f"/boot/{name}"):
             continue
         version = name.removeprefix("vmlinuz-")
         initrd = f"/boot/initrd.img-{version}"

@@ -195,7 +195,8 @@ class KeyedMerger:
 
     def _conflict(self, path: str, clash: Clash) -> KeyConflict:
         layers = tuple(dict.fromkeys(who for who, _ in clash.values))
-        return KeyConflict(path, self.title(clash.key), layers, layers[-1], self.describe(clash))
+        key = self.title(clash.key).replace("\x00", " #")
+        return KeyConflict(path, key, layers, layers[-1], self.describe(clash))
 
 
 def _whole_conflict(path: str, key: str, detail: str, parts: Sequence[LayerRecords]) -> KeyConflict:
