@@ -167,7 +167,7 @@ def run(*argv: str | Path, stdin: str | None = None, env: dict[str, str] | None 
 
 def as_owner() -> list[str]:
     """What to put before a command that has to see the tree's own owners when run without root."""
-    return [] if os.geteuid() == 0 else ["mmdebstrap", "--unshare-helper"]
+    return [] if os.geteuid() == 0 else ["fakeroot", "--"]
 
 
 # --- the package tree ---
@@ -179,7 +179,7 @@ def hooks(recipe: Recipe, debs: Path | None) -> list[str]:
     if debs is not None:
         archives = '"$1"/var/cache/apt/archives'
         out.append(f"--setup-hook=mkdir -p {archives}; cp -a {debs}/*.deb {archives}/ 2>/dev/null || true")
-        out.append(f"--customize-hook=cp -a -u {archives}/*.deb {debs}/")
+        out.append(f"--customize-hook=cp -a -u {archives}/*.deb {debs}/ 2>/dev/null || true")
         out.append("--skip=download/empty,essential/unlink,cleanup/apt/cache")
     if recipe.tiny:
         modules = "\\n".join(TINY_MODULES)
@@ -411,7 +411,8 @@ def build(
             write_boot_code(disk, layout, tree, scratch)
         else:
             fill_esp(disk, layout, tree, scratch)
-        run(*as_owner(), "rm", "-rf", tree)
+        run("chmod", "-R", "u+rwX", tree)
+        shutil.rmtree(tree)
         steps.done("partitions and boot files")
         convert(disk, out)
         steps.done(f"{out.name}: {out.stat().st_size / 1e6:.0f} MB")
@@ -451,7 +452,16 @@ def main(argv: list[str]) -> int:
         raise SystemExit("--generation 1 or --generation 2 must be given")
     missing = [
         t
-        for t in ("mmdebstrap", "sfdisk", "mke2fs", "mkfs.vfat", "mcopy", "grub-mkimage", "qemu-img")
+        for t in (
+            *as_owner()[:1],
+            "mmdebstrap",
+            "sfdisk",
+            "mke2fs",
+            "mkfs.vfat",
+            "mcopy",
+            "grub-mkimage",
+            "qemu-img",
+        )
         if shutil.which(t, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None
     ]
     if missing:
