@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,11 +122,19 @@ def compose_boot_disk(demo: Demo, name: str, layers: list[Path]) -> Path:
     return disk
 
 
-def package(demo: Demo, app: demo_apps.App, boot_disk: Path, base: list[Path], status: bytes) -> Path:
+def prepare(demo: Demo, apps: Sequence[demo_apps.App], status: bytes) -> None:
+    """Fetch the packages of applications and write their run-once folders."""
+    begun = time.monotonic()
+    demo.say("Fetching packages from the distribution")
+    for app in apps:
+        debs = fetch(RELEASE, status, app.packages, demo.cache) if app.packages else []
+        app.write(demo.path(f"{app.name}-setup"), debs)
+    demo.rows.append(Row("Fetch packages for the applications", time.monotonic() - begun))
+
+
+def package(demo: Demo, app: demo_apps.App, boot_disk: Path, base: list[Path]) -> Path:
     """Install an application in a packaging machine and capture it as a layer."""
     scripts = demo.path(f"{app.name}-setup")
-    debs = fetch(RELEASE, status, app.packages, demo.cache) if app.packages else []
-    app.write(scripts, debs)
     disk = demo.path(f"{app.name}.qcow2")
     run = demo.sekiso(
         f"Install {app.name} in a packaging machine",
@@ -193,16 +202,16 @@ def show(demo: Demo) -> None:
 def run(demo: Demo) -> None:
     guest = build_guest(demo)
     debian = import_os(demo, guest)
-    status = dpkg_status(debian)
+    prepare(demo, demo_apps.APPS, dpkg_status(debian))
     boot_disk = compose_boot_disk(demo, "boot-debian", [debian])
     with ThreadPoolExecutor(2) as pool:
         jobs = [
-            pool.submit(package, demo, app, boot_disk, [debian], status)
+            pool.submit(package, demo, app, boot_disk, [debian])
             for app in (demo_apps.NGINX, demo_apps.REDIS)
         ]
         nginx, redis = (job.result() for job in jobs)
     boot_nginx = compose_boot_disk(demo, "boot-debian-nginx", [debian, nginx])
-    site = package(demo, demo_apps.SITE, boot_nginx, [debian, nginx], status)
+    site = package(demo, demo_apps.SITE, boot_nginx, [debian, nginx])
     layers = [debian, nginx, redis, site]
     found = demo.sekiso("List conflicts", "conflicts", *layers)["conflicts"]
     demo.rows[-1].detail = "; ".join(f"{c['path']}: {c['winner']} wins" for c in found)

@@ -23,12 +23,10 @@ from sekiso.hypervisors.facts import (
     MachineState,
     NetworkAdapter,
 )
-from sekiso.hypervisors.waiting import stop
 from sekiso.model.machine import DiskFormat, Generation, SecureBootTemplate
 from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
 
 _POLL_S = 0.3
-_SHUT_DOWN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +102,7 @@ def boot_test(
             run.start()
             run.until_ready()
             picture = driver.screenshot(machine.id)
-            progress.step("Shutting the machine down")
-            stop(driver, machine.id, timeout_s=_SHUT_DOWN_S, progress=progress)
+            # Nothing it wrote is kept, so it need not be shut down: leaving turns it off.
             return run.result(picture)
     finally:
         writable.path.unlink(missing_ok=True)
@@ -133,10 +130,10 @@ def run_packaging_machine(
         GuestSilentError: the machine did not switch itself off in time; the packaging disk stays.
         CanceledError: the work was canceled; the machine is gone, the packaging disk stays.
     """
-    controller = _controller(settings)
+    # SCSI in both generations: an IDE disk cannot be read-only.
     disks = [
         _boot_attachment(packaging_disk, settings),
-        *(DiskAttachment(d.path, d.format, controller, read_only=True) for d in extra_disks),
+        *(DiskAttachment(d.path, d.format, DiskController.SCSI, read_only=True) for d in extra_disks),
     ]
     with _machine(driver, f"packaging-{packaging_disk.path.stem}", settings, disks) as machine:
         run = _Run(driver, machine, settings, progress)
