@@ -15,6 +15,7 @@ from sekiso import process
 from sekiso.compositing.capture import CaptureRequest, CaptureResult, capture
 from sekiso.compositing.disk_reading import open_contents
 from sekiso.compositing.execute import record_path
+from sekiso.disks.convert import convert
 from sekiso.model.layer import GuestFamily
 from sekiso.model.machine import DiskFormat
 from sekiso.wim.blobs import HashSink
@@ -85,7 +86,7 @@ def measure_capture(inputs: Inputs, family: GuestFamily, settings: Settings, *, 
             profile([step for step in steps if step.key == "overlay"], cold=settings.cold)
     finally:
         mount.rmdir()
-        remove(disks.base, record_path(disks.base), disks.copy, disks.overlay)
+        remove(disks.base, disks.copy, disks.overlay)
     table.checks += [line for key in ("overlay", "copy") for line in _verdict(table.row(key), changes)]
     return table
 
@@ -94,8 +95,14 @@ def _compose_base(inputs: Inputs, family: GuestFamily) -> Disks:
     layer = inputs.os_layer(family)
     base = inputs.work / f"base-{family}.raw"
     say(f"composing the boot disk ({family})")
-    remove(base, record_path(base))
-    in_child(lambda phases: compose_disk((layer,), base, DiskFormat.RAW, phases))
+    composed = base.with_suffix(".vhdx")
+    remove(base, composed, record_path(composed))
+    try:
+        in_child(lambda phases: compose_disk((layer,), composed, DiskFormat.VHDX, phases))
+        # A loop device needs the plain bytes of the disk.
+        convert(composed, base, DiskFormat.RAW)
+    finally:
+        remove(composed, record_path(composed))
     with open_contents(base) as contents:
         volume = next(v for v in contents.volumes if v.size_bytes > _SMALL_BYTES)
     stem = inputs.work / f"modified-{family}"
