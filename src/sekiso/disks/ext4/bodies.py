@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,9 @@ from sekiso.disks.ext4.encode import (
     xattr_block,
 )
 from sekiso.disks.ext4.files import Files, printable
+from sekiso.disks.ext4.htree import HASH_HALF_MD4, indexed_blocks, name_hashes
 from sekiso.disks.ext4.inodes import inode_seed
-from sekiso.disks.ext4.layout import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, Flag
+from sekiso.disks.ext4.layout import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, Compat, Flag
 from sekiso.disks.ext4.plan import Item
 from sekiso.disks.ext4.xattrs import MalformedXattrError, RawXattr
 from sekiso.errors import UnsupportedInputError
@@ -36,6 +38,11 @@ from sekiso.wim.tree import NO_BLOB, SPARSE_FILE
 _SHORT_LINK_BYTES = 60
 _MAX_REPARSE_BYTES = 16384
 _SCAN_BYTES = 1 << 20
+#: Folders of fewer blocks get no hash index.
+_INDEX_FROM_BLOCKS = 3
+# Fields of the superblock, and the flag for a hash of unsigned bytes.
+_HASH_SEED, _DEFAULT_HASH, _FLAGS = 0xEC, 0xFC, 0x160
+_UNSIGNED_HASH = 2
 _REMEDY = "Leave this path out, or change it in its layer."
 _NO_EXTENTS = extent_tree((), 1024, lambda: 0, lambda: 0)[0]
 
@@ -152,17 +159,36 @@ class Bodies:
 
     def _folder(self, item: Item, body: Body) -> _Content:
         size = self._sb.block_size
-        data = folder_blocks(item.entries, size)
+        seed = inode_seed(self._sb, item.number, 0)
         kept = self._kept_blocks(item)
+        data, leaves, flags = self._folder_blocks(item, seed)
         # The blocks that mke2fs gave the folder come first, and all of them stay in use.
-        data += [empty_folder_block(size) for _ in range(len(kept) - len(data))]
+        for _ in range(len(kept) - len(data)):
+            leaves.append(len(data))
+            data.append(empty_folder_block(size))
+        self._unsummed += [(data[index], seed) for index in leaves]
         taken = self._free.take(len(data) - len(kept)) if len(data) > len(kept) else []
         extents = extents_of([*kept, *taken])
         numbers = [e.physical + i for e in extents for i in range(e.length)]
         body.blocks += zip(numbers, data, strict=True)
-        seed = inode_seed(self._sb, item.number, 0)
-        self._unsummed += [(block, seed) for block in data]
-        return self._with_tree(extents, len(data) * size, item.number, body)
+        content = self._with_tree(extents, len(data) * size, item.number, body)
+        content.flags |= flags
+        return content
+
+    def _folder_blocks(self, item: Item, seed: int) -> tuple[list[bytearray], list[int], int]:
+        """Return the blocks of a folder, which of them still need a checksum, and flags for the inode."""
+        size, sb = self._sb.block_size, self._sb
+        data = folder_blocks(item.entries, size)
+        own = item.number > sb.first_ordinary_inode
+        can_index = sb.compat & Compat.DIR_INDEX and sb.raw[_DEFAULT_HASH] == HASH_HALF_MD4
+        if own and can_index and len(data) >= _INDEX_FROM_BLOCKS and size < 65536:
+            words = struct.unpack_from("<4I", sb.raw, _HASH_SEED)
+            signed = not sb.u32(_FLAGS) & _UNSIGNED_HASH
+            hashes = name_hashes([name for name, _, _ in item.entries[2:]], words, signed=signed)
+            indexed = indexed_blocks(item.entries, size, hashes, seed)
+            if indexed is not None:
+                return *indexed, Flag.INDEX
+        return data, list(range(len(data))), 0
 
     def finish_folders(self) -> None:
         """Complete the folders made so far."""

@@ -132,4 +132,6 @@ def _needs_xattr_block(node: Node) -> bool:
 
 def _folder_blocks(node: Node) -> int:
     used = 24 + sum(8 + (len(name.encode("utf-8", "surrogatepass")) + 3 & ~3) for name in node.children or {})
-    return used // (BLOCK_SIZE - 12 - 264) + 1
+    linear = used // (BLOCK_SIZE - 12 - 264) + 1
+    # Large folders have an index, and blocks that are not filled up.
+    return linear if linear < 3 else linear * 100 // 80 + linear // 400 + 2

@@ -162,17 +162,30 @@ def test_content_in_pieces_of_any_length(tmp_path: Path) -> None:
         assert volume.read_file("/holes") == holes
 
 
-def test_a_folder_of_many_names(tmp_path: Path) -> None:
+@pytest.mark.root
+@pytest.mark.parametrize(("count", "length"), [(700, 10), (6000, 20), (9000, 200)])
+def test_a_folder_of_many_names_has_an_index(count: int, length: int, tmp_path: Path) -> None:
+    """From one level to two; the names hold bytes above 127, which count as negative in the hash."""
+    names = [f"{n:>05}é".ljust(length - 1, "ü")[: length // 2] + f"{n}" for n in range(count)]
     root = new_root()
     folder = directory("folder")
-    folder.children = {f"name {n}": regular(f"name {n}", bytes(20)) for n in range(6000)}
+    folder.children = {name: regular(name, bytes(20)) for name in names}
     root.children = {"folder": folder}
     image = tmp_path / "image"
-    compose(image, root, None, 64 << 20, inodes=7000)
+    size = estimate_size_bytes(root, lambda _: 0)
+    compose(image, root, None, size, inodes=count + 100)
     fsck(image, OFFSET)
+    assert "Root node dump" in tool("debugfs", "-R", "htree_dump /folder", f"{image}?offset={OFFSET}")
     with opened(image, offset=OFFSET) as volume:
-        assert volume.is_directory("/folder")
-        assert len(volume.files.entries(volume.resolve("/folder"))) == 6000  # type: ignore[arg-type]
+        inode = volume.resolve("/folder")
+        assert inode is not None
+        assert sorted(os.fsdecode(e.name) for e in volume.files.entries(inode)) == sorted(names)
+    with mounted(image, offset_bytes=OFFSET) as top:
+        assert all((top / "folder" / name).exists() for name in names[::7])
+        assert not (top / "folder" / "absent").exists()
+        for name in names[::50]:
+            (top / "folder" / name).rename(top / "folder" / f"new {name}")
+    fsck(image, OFFSET)
 
 
 def test_a_tree_with_its_own_lost_and_found(tmp_path: Path) -> None:

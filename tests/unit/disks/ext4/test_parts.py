@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from sekiso.disks.ext4.encode import (
     xattr_block,
 )
 from sekiso.disks.ext4.folders import MalformedFolderError, parent_of, parse_entries
+from sekiso.disks.ext4.htree import indexed_blocks, name_hashes
 from sekiso.disks.ext4.selection import select
 from sekiso.disks.ext4.suspects import merge_ranges
 from sekiso.disks.ext4.times import from_filetime, to_filetime
@@ -214,3 +216,28 @@ def test_touched_ranges(ranges: list[tuple[int, int]], start: int, length: int) 
     assert parts == known & asked
     if length:
         assert touched.overlaps(start, start + length) == bool(known & asked)
+
+
+def test_hashes_of_names() -> None:
+    """Source: debugfs, `dx_hash -h half_md4 -s 11111111-2222-3333-4444-555555555555`."""
+    seed = struct.unpack("<4I", UUID("11111111-2222-3333-4444-555555555555").bytes)
+    known = {
+        "a": 0x61AB28CE,
+        "hello": 0xE4A977AA,
+        "x" * 31: 0x749417AE,
+        "x" * 32: 0x39E50EA2,
+        "x" * 33: 0x45A511B2,
+        "日本語": 0x7AAF1F1C,
+    }
+    assert name_hashes([n.encode() for n in known], seed, signed=True).tolist() == list(known.values())
+
+
+def test_names_with_one_hash_go_on_in_the_next_block() -> None:
+    names = [(b"%0200d" % n, 20 + n, 1) for n in range(40)]
+    hashes = np.full(40, 0x1000, np.uint32)
+    found = indexed_blocks([(b".", 12, 2), (b"..", 2, 2), *names], 1024, hashes, 3)
+    assert found is not None
+    blocks, leaves = found
+    pairs = struct.iter_unpack("<II", blocks[0][40 : 32 + 8 * len(leaves)])
+    assert [(value, block) for value, block in pairs] == [(0x1001, n) for n in leaves[1:]]
+    assert [e.inode for e in parse_entries(b"".join(blocks), 1024, filetype=True)] == list(range(20, 60))
