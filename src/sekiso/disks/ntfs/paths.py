@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -198,7 +198,7 @@ class PathIndex:
         except (DamagedInputError, KeyError):
             data = b""
         if len(data) != _UPCASE_BYTES:
-            return {c: ord(chr(c).upper()) for c in range(1 << 16) if len(chr(c).upper()) == 1}
+            return _usual_upcase()
         upper = np.frombuffer(data, "<u2")
         changed = np.nonzero(upper != np.arange(1 << 16))[0]
         return dict(zip(changed.tolist(), upper[changed].tolist(), strict=True))
@@ -261,3 +261,10 @@ class PathIndex:
         settled = (ends < count) & (up[np.minimum(ends, count)] == ends)
         settled &= np.isin(ends, system)
         return np.where(settled, ends, -1)
+
+
+@cache
+def _usual_upcase() -> dict[int, int]:
+    """Return upper-case letters as Unicode has them, for a volume whose own table is missing."""
+    pairs = ((code, chr(code).upper()) for code in range(1 << 16))
+    return {code: ord(upper) for code, upper in pairs if len(upper) == 1 and upper != chr(code)}

@@ -131,6 +131,7 @@ def populate(m: Path, *, seed: int = 1) -> None:
     _links(m)
     _security(m, dll)
     os.setxattr(exe, "system.ntfs_object_id", bytes(range(16)))
+    os.setxattr(write(m, "Users/born.txt", b"b"), "system.ntfs_object_id", bytes(range(100, 164)))
     set_attributes(tiny, 0x1 | 0x2 | 0x4 | 0x20)
     set_attributes(m / "Users/Public", 0x10 | 0x2)
     _layouts(m, noise)
