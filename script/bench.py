@@ -3,7 +3,7 @@
 usage: script/bench [all|compose|capture|convert] [--quick] [--files N] [--bytes N] [--runs R] …
 
 Nothing here passes or fails: goals are printed beside the ratios. What each line means, and results, are in
-docs/benchmarks.md. The full size needs about 37 GB in the work folder; it is emptied at the end.
+docs/benchmarks.md. The full size needs about 31 GB in the work folder; it is emptied at the end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Generator
@@ -34,6 +35,8 @@ _FIXED_BYTES = 2 << 30
 
 
 def main() -> None:
+    # Ended from outside, mounts and the work folder still have to go.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     options = parse_arguments()
     cold = can_drop_caches() and not options.warm
     settings = Settings(runs=options.runs, cold=cold)
@@ -84,7 +87,7 @@ def work_folder(parent: Path | None) -> Generator[Path]:
 
 def check_space(work: Path, files: int, content_bytes: int) -> None:
     """Refuse to begin what cannot be finished."""
-    needed = 6 * (content_bytes + files * _OVERHEAD_BYTES) + _FIXED_BYTES
+    needed = 5 * (content_bytes + files * _OVERHEAD_BYTES) + _FIXED_BYTES
     free = shutil.disk_usage(work).free
     if free < needed:
         raise SystemExit(

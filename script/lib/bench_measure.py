@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import signal
 import statistics
 import sys
 import time
@@ -204,6 +205,9 @@ def in_child(work: Work) -> Outcome:
     try:
         with os.fdopen(reader, "rb") as stream:
             data = stream.read()
+    except BaseException:
+        os.kill(child, signal.SIGTERM)
+        raise
     finally:
         _, status, usage = os.wait4(child, 0)
     if status or not data:
