@@ -181,6 +181,13 @@ def test_a_replaced_folder_hides_what_is_below() -> None:
     assert paths(merged.root) == ["/d", "/d/c"]
 
 
+def test_a_replaced_folder_has_a_say_about_what_upper_layers_had_in_it() -> None:
+    layers = [LayerTree("one", tree("/d/x", "/e")), LayerTree("two", tree("/d/y"), replaced=("/d",))]
+    merged = united(tree("/d/a"), *layers)
+    assert paths(merged.root) == ["/d", "/d/y", "/e"]
+    assert merged.touched == {"/d": (2,), "/d/x": (1, 2), "/d/y": (2,), "/e": (1,)}
+
+
 def test_a_file_takes_the_place_of_a_folder_and_the_other_way_round() -> None:
     merged = united(tree("/x/a", "/y"), tree("/x", "/y/b"))
     assert paths(merged.root) == ["/x", "/y", "/y/b"]
