@@ -1,4 +1,4 @@
-"""The main job through the command line alone: import, layers, conflicts, images of both generations, boots."""
+"""The main job through the command line alone: import, layers, conflicts, both generations, boots."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_same_seed_and_layers_give_the_same_disk(world: World) -> None:
 
 
 def test_an_unsigned_boot_loader_is_refused_by_the_firmware(world: World) -> None:
-    """Secure Boot: the published image starts; with its boot loader replaced by an unsigned one it does not."""
+    """Secure Boot: the published image starts; with its boot loader replaced it does not."""
     raw, image = world.cli.folder / "unsigned.raw", world.cli.folder / "unsigned.vhdx"
     subprocess.run(["qemu-img", "convert", "-O", "raw", world.gen2, raw], check=True)
     loader = _unsigned_loader(world.cli.folder)

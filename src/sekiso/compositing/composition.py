@@ -100,7 +100,14 @@ def merge_stack(
     merged = merge(trees, case_sensitive=support.case_sensitive)
     mergers = tuple(support.mergers())
     editor = TreeEditor(merged.root, created=created, unix=support.case_sensitive)
-    conflicts = list(path_conflicts(trees, merged.touched, lambda path: _claimed(mergers, path) is not None))
+    conflicts = list(
+        path_conflicts(
+            trees,
+            merged.touched,
+            lambda path: _claimed(mergers, path) is not None,
+            made_on=lambda upper, lower: planned[lower].identity in stack.layers[upper].manifest.base,
+        )
+    )
     for path in sorted(merged.touched):
         merger = _claimed(mergers, path)
         if merger is not None:

@@ -68,3 +68,25 @@ def test_a_folder_deleted_by_one_in_which_the_other_puts_something() -> None:
     one = layer("one", app(), deleted=("/opt/tool",))
     two = layer("two", app(opt__tool__c=b"c"))
     assert conflicts(one, two) == [("/opt/tool/c", ConflictKind.DELETION, "two")]
+
+
+def test_a_layer_made_on_top_of_another_changes_it_on_purpose() -> None:
+    stack = (layer("os", base()), layer("one", app(etc__motd=b"one")), layer("two", app(etc__motd=b"two")))
+    touched = merge(stack, case_sensitive=True).touched
+    aware = path_conflicts(
+        stack, touched, lambda _: False, made_on=lambda upper, lower: (upper, lower) == (2, 1)
+    )
+    assert aware == ()
+
+
+def test_the_winner_is_named_even_if_it_is_no_party() -> None:
+    three = app(etc__motd=b"three")
+    stack = (
+        layer("os", base()),
+        layer("one", app(etc__motd=b"one")),
+        layer("two", app(etc__motd=b"two")),
+        layer("three", three),
+    )
+    touched = merge(stack, case_sensitive=True).touched
+    found = path_conflicts(stack, touched, lambda _: False, made_on=lambda upper, _: upper == 3)
+    assert [(c.layers, c.winner) for c in found] == [(("one", "two"), "three")]

@@ -21,12 +21,16 @@ def files(*, case_sensitive: bool = True) -> ComposedFiles:
     return ComposedFiles(root, content.__getitem__, case_sensitive=case_sensitive)
 
 
-@pytest.mark.parametrize("path", ["/usr/bin/tool", "/bin/tool", "/usr/lib/link", "/abs", "/up", "bin/./../bin/tool"])
+@pytest.mark.parametrize(
+    "path", ["/usr/bin/tool", "/bin/tool", "/usr/lib/link", "/abs", "/up", "bin/./../bin/tool"]
+)
 def test_links_are_followed_inside_the_tree(path: str) -> None:
     assert files().read(path) == b"#!"
 
 
-@pytest.mark.parametrize("path", ["/usr/bin", "/loop", "/gone", "/usr/bin/tool/x", "/nothing", "/USR/bin/tool"])
+@pytest.mark.parametrize(
+    "path", ["/usr/bin", "/loop", "/gone", "/usr/bin/tool/x", "/nothing", "/USR/bin/tool"]
+)
 def test_what_is_no_file_reads_as_none(path: str) -> None:
     assert files().read(path) is None
 
