@@ -61,6 +61,7 @@ class Outcome:
     """What one run cost, and what it returned."""
 
     seconds: float
+    processor_s: float
     peak_bytes: int
     phases: dict[str, float]
     value: Any
@@ -106,6 +107,11 @@ class Row:
     def ratio(self) -> float:
         """Median."""
         return statistics.median(self.ratios)
+
+    @property
+    def processor_s(self) -> float:
+        """Median of the processor time, which a busy machine changes little."""
+        return statistics.median(outcome.processor_s for outcome in self.outcomes)
 
     @property
     def peak_bytes(self) -> int:
@@ -213,7 +219,8 @@ def in_child(work: Work) -> Outcome:
     if status or not data:
         raise SystemExit(f"a measured run ended with status {os.waitstatus_to_exitcode(status)}")
     seconds, phases, value = pickle.loads(data)
-    return Outcome(seconds, usage.ru_maxrss * 1024, phases, value)
+    processor_s = usage.ru_utime + usage.ru_stime
+    return Outcome(seconds, processor_s, usage.ru_maxrss * 1024, phases, value)
 
 
 def _be_child(work: Work, writer: int) -> None:

@@ -96,12 +96,16 @@ def print_machine(machine: Machine) -> None:
 def print_table(table: Table, *, phases: bool) -> None:
     """Print one table."""
     print(f"\n{table.title}\n")
-    print(f"{'':<{_NAME_WIDTH}}{'seconds':>9}{'ratio':>8}{'min–max':>14}{'goal':>8}{'peak MiB':>10}")
+    print(
+        f"{'':<{_NAME_WIDTH}}{'seconds':>9}{'ratio':>8}{'min–max':>14}{'goal':>8}{'cpu s':>9}{'peak MiB':>10}"
+    )
     for row in table.rows:
         goal = "" if row.goal is None else f"≤ {row.goal:g}"
         spread = f"{min(row.ratios):.2f}–{max(row.ratios):.2f}"
         peak = row.peak_bytes >> 20
-        print(f"{row.name:<{_NAME_WIDTH}}{row.seconds:>9.2f}{row.ratio:>8.2f}{spread:>14}{goal:>8}{peak:>10}")
+        print(
+            f"{row.name:<{_NAME_WIDTH}}{row.seconds:>9.2f}{row.ratio:>8.2f}{spread:>14}{goal:>8}{row.processor_s:>9.2f}{peak:>10}"
+        )
     if table.checks:
         print()
     for line in table.checks:
@@ -149,6 +153,7 @@ def _row(row: Row) -> dict[str, Any]:
         "goal": row.goal,
         "seconds": round(row.seconds, 4),
         "ratio": round(row.ratio, 4),
+        "processor_seconds": round(row.processor_s, 4),
         "peak_bytes": row.peak_bytes,
         "runs_seconds": [round(outcome.seconds, 4) for outcome in row.outcomes],
         "phases_seconds": {name: round(seconds, 4) for name, seconds in row.phases().items()},
