@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from sekiso.errors import DamagedInputError
+from sekiso.errors import DamagedInputError, NotFoundError
+from sekiso.wim.file import WimFile
 
 _PIECE_BYTES = 1 << 20
 
@@ -51,6 +53,26 @@ class BlobProvider(Protocol):
             NotFoundError: nobody has it.
         """
         ...
+
+
+class WimBlobs:
+    """The content of open WIM files, the first that has a blob gives it; compressed blobs as streams."""
+
+    def __init__(self, files: Sequence[WimFile]) -> None:
+        self._files = files
+
+    def locate(self, sha1: bytes) -> BlobPlace | BlobStream:
+        """Return where a blob lies; see `BlobProvider.locate`."""
+        for wim in self._files:
+            if sha1 in wim.blobs:
+                found = wim.locate_blob(sha1)
+                if found.compressed:
+                    return BlobStream(found.size_bytes, partial(wim.blob_chunks, sha1))
+                return BlobPlace(found.path, found.offset, found.size_bytes)
+        names = ", ".join(str(wim.path) for wim in self._files) or "no file"
+        raise NotFoundError(
+            what="The content", name=sha1.hex(), remedy=f"Use layer files that hold it; searched: {names}."
+        )
 
 
 class Sources:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sekiso.disks.ext4.encode import EXTRA_ISIZE, raw_xattr, split_xattrs
+from sekiso.disks.ext4.superblock import is_backup_group
 from sekiso.disks.ext4.xattrs import MalformedXattrError
 from sekiso.process import run
 from sekiso.wim.tree import NO_BLOB, Node, walk
@@ -21,6 +22,9 @@ _RESERVED_PERCENT = 5
 _BYTES_PER_INODE = 16384
 #: Any fixed time makes mke2fs deterministic: 2020-01-01 00:00:00 UTC.
 _FORMAT_TIME_S = 1_577_836_800
+_GROUP_BLOCKS = 8 * BLOCK_SIZE
+#: For lost+found, the resize inode, and a last group that is too small to be used.
+_SPARE_BLOCKS = 600
 _MIB = 1 << 20
 
 
@@ -78,22 +82,28 @@ def estimate_size_bytes(root: Node, sizes: Callable[[bytes], int]) -> int:
     inodes = max(inodes + 16, 1024)
     size = blocks * BLOCK_SIZE + inodes * INODE_SIZE
     for _ in range(8):  # the tables grow with the size
-        counted = max(inodes, size // _BYTES_PER_INODE)
-        groups = size // (32768 * BLOCK_SIZE) + 1
-        fixed = counted * INODE_SIZE + groups * (INODE_SIZE * 8 + 4 * BLOCK_SIZE) + _journal_bytes(size)
-        resize = 1024 * BLOCK_SIZE * (2 + groups // 2)
-        size = (blocks * BLOCK_SIZE + fixed + resize) * 100 // (100 - _RESERVED_PERCENT - 1)
+        groups = size // (_GROUP_BLOCKS * BLOCK_SIZE) + 1
+        fixed = _table_blocks(max(inodes, size // _BYTES_PER_INODE), groups) + _journal_blocks(size)
+        size = (blocks + fixed + _SPARE_BLOCKS) * BLOCK_SIZE * 100 // (100 - _RESERVED_PERCENT - 1)
     return -(-size // _MIB) * _MIB
 
 
-def _journal_bytes(size: int) -> int:
+def _table_blocks(inodes: int, groups: int) -> int:
+    """Return the blocks of inode tables, bitmaps, descriptors and their copies, room to grow included."""
+    tables = inodes * INODE_SIZE // BLOCK_SIZE + groups * (2 + INODE_SIZE * 16 // BLOCK_SIZE)
+    copies = sum(1 for group in range(min(groups, 1 << 20)) if is_backup_group(group))
+    # mke2fs keeps room for descriptors of a file system 1,024 times as large, at most 1,024 blocks.
+    descriptors = -(-groups * 64 // BLOCK_SIZE)
+    return tables + copies * (1 + descriptors + min(1024, 1024 * descriptors, 16 * groups + 16))
+
+
+def _journal_blocks(size: int) -> int:
     """Return the size of the journal that mke2fs makes. Source: ext2fs_default_journal_size."""
-    blocks = size // BLOCK_SIZE
     limits = ((32768, 1024), (262144, 4096), (524288, 8192), (4194304, 16384), (8388608, 32768))
     for below, journal in (*limits, (16777216, 65536), (33554432, 131072)):
-        if blocks < below:
-            return journal * 4 * BLOCK_SIZE
-    return 262144 * BLOCK_SIZE
+        if size // BLOCK_SIZE < below:
+            return journal
+    return 262144
 
 
 def count_inodes_and_blocks(root: Node, sizes: Callable[[bytes], int]) -> tuple[int, int]:

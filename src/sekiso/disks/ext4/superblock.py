@@ -116,9 +116,12 @@ class Superblock:
             return True
         if self.compat & Compat.SPARSE_SUPER2:
             return group in (self.u32(0x24C), self.u32(0x250))
-        if group == 1 or not self.ro_compat & RoCompat.SPARSE_SUPER:
-            return True
-        return any(_is_power(group, base) for base in (3, 5, 7))
+        return not self.ro_compat & RoCompat.SPARSE_SUPER or is_backup_group(group)
+
+
+def is_backup_group(group: int) -> bool:
+    """Whether a group of a file system with sparse superblocks holds a copy (or the original)."""
+    return group <= 1 or any(_is_power(group, base) for base in (3, 5, 7))
 
 
 def _is_power(value: int, base: int) -> bool:

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from sekiso.disks.ext4 import BlobStream, FillStats, estimate_size_bytes, fill_ext4, format_ext4
+from sekiso.disks.ext4 import (
+    BlobStream,
+    FillStats,
+    WimBlobs,
+    estimate_size_bytes,
+    fill_ext4,
+    format_ext4,
+)
 from sekiso.errors import NoSpaceError, UnsupportedInputError
+from sekiso.wim.file import WimFile
 from sekiso.wim.tree import NORMAL, SPARSE_FILE, Node, UnixData, new_root
+from sekiso.wim.writer import WimWriter
 from tests.integration.disks.ext4.helpers import (
     UUID,
     Store,
@@ -244,3 +253,50 @@ def test_several_groups_and_a_large_file(tmp_path: Path) -> None:
     fsck(image, OFFSET)
     with opened(image, offset=OFFSET) as volume:
         assert volume.read_file("/large", limit_bytes=1 << 30) == data
+
+
+def test_content_of_wim_files(tmp_path: Path) -> None:
+    """From an uncompressed WIM of ours by copying, from a compressed one of wimlib through its reader."""
+    source = make_image(tmp_path / "source", "-b", "4096")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "large").write_bytes(bytes(range(256)) * 3000)
+    (folder / "small").write_bytes(b"small")
+    (folder / "link").symlink_to("small")
+    tool("mke2fs", "-q", "-F", "-t", "ext4", "-d", folder, source)
+    with opened(source) as volume, WimWriter(tmp_path / "own.wim") as writer:
+        root = volume.tree(writer)
+        writer.add_image(root, name="x")
+        writer.commit()
+    tool("wimlib-imagex", "export", tmp_path / "own.wim", "1", tmp_path / "packed.wim", "--compress=XPRESS")
+    images: list[bytes] = []
+    for name in ("own.wim", "packed.wim"):
+        with WimFile.open(tmp_path / name) as wim:
+            compose(tmp_path / "image", wim.read_tree(), WimBlobs([wim]), 16 << 20)
+        fsck(tmp_path / "image", OFFSET)
+        images.append((tmp_path / "image").read_bytes())
+        with opened(tmp_path / "image", offset=OFFSET) as volume:
+            assert volume.read_file("/large") == (folder / "large").read_bytes()
+            assert volume.read_file("/link") == b"small"
+    assert images[0] == images[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_estimates_are_always_enough(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    store = Store(tmp_path / "blobs")
+    root = new_root()
+    root.children = {}
+    for number in range(rng.choice([1, 10, 60])):
+        folder = directory(f"folder {number}")
+        folder.xattrs = (("user.x", bytes(rng.choice([0, 300]))),)
+        root.children[folder.name] = folder
+        folder.children = {}
+        for index in range(rng.choice([0, 5, 200])):
+            data = rng.randbytes(rng.choice([0, 1, 5000, 30_000]))
+            name = f"{index} " + "n" * rng.randrange(200)
+            folder.children[name] = regular(name, store.add([data], len(data)))
+    store.close()
+    inodes = sum(len(f.children or ()) + 1 for f in root.children.values()) + 16
+    stats = compose(tmp_path / "image", root, store, estimate_size_bytes(root, store.size), inodes=inodes)
+    assert stats.free_blocks > 0

@@ -193,3 +193,30 @@ def test_a_folder_for_encryption_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UnsupportedInputError):
             volume.tree(HashSink())
         assert [path for path, _ in walk(volume.tree(HashSink(), exclude=["/secret"]))] == ["/open"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-O", "casefold", "-E", "encoding=utf8"),
+        ("-O", "large_dir"),
+        ("-O", "verity"),
+        ("-O", "orphan_file"),
+        ("-O", "mmp"),
+        ("-O", "fast_commit"),
+        ("-O", "^flex_bg,^resize_inode"),
+        ("-O", "quota,project"),
+        ("-O", "^dir_index,^large_file,^ext_attr"),
+    ],
+    ids=lambda options: options[1],
+)
+def test_features_that_make_no_difference_for_reading(options: tuple[str, ...], tmp_path: Path) -> None:
+    """Filled by mke2fs, because not every kernel can mount them."""
+    source = tmp_path / "source"
+    (source / "folder").mkdir(parents=True)
+    for number in range(200):
+        (source / "folder" / f"file {number}").write_bytes(b"%d" % number)
+    image = make_image(tmp_path / "image", "-b", "4096", *options, "-d", str(source))
+    with opened(image) as volume:
+        assert volume.read_file("/folder/file 123") == b"123"
+        assert sum(1 for _ in walk(volume.tree(HashSink()))) == 201
