@@ -59,6 +59,7 @@ def convert(
         UnsupportedInputError: the source cannot be read here.
         CanceledError: the work was canceled; nothing is left of the target.
     """
+    fmt = DiskFormat(fmt)
     refuse_existing(target)
     with open_disk(source, allow=allow) as disk:
         size = plan_size(fmt, max(size_bytes or 0, disk.size_bytes)).size_bytes

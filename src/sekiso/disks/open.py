@@ -61,7 +61,7 @@ def allocated_ranges(path: Path, *, fmt: DiskFormat | None = None) -> tuple[Byte
 
 
 def _open_one(path: Path, fmt: DiskFormat | None) -> DiskBlocks:
-    found = fmt or detect_format(path)
+    found = DiskFormat(fmt) if fmt else detect_format(path)
     reader = {
         DiskFormat.RAW: RawBlocks,
         DiskFormat.VHD: VhdBlocks,

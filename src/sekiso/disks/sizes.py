@@ -59,6 +59,7 @@ def plan_size(fmt: DiskFormat, wanted_bytes: int) -> SizePlan:
     Raises:
         RuleError: the size is not positive or larger than the format allows.
     """
+    fmt = DiskFormat(fmt)
     if wanted_bytes <= 0:
         raise RuleError(
             field="size_bytes", reason="A disk must be larger than zero bytes.", remedy="Choose a size."

@@ -58,7 +58,7 @@ def make_writer(
     Raises:
         RuleError: the format is not written here, or an option is not allowed.
     """
-    fixed = allocation is DiskAllocation.FIXED
+    fmt, fixed = DiskFormat(fmt), DiskAllocation(allocation) is DiskAllocation.FIXED
     block = block_bytes or DEFAULT_BLOCK_BYTES
     _check_options(fmt, block, logical_sector_bytes, physical_sector_bytes)
     if fmt is DiskFormat.RAW:
