@@ -69,7 +69,9 @@ def format_ext4(
 
 
 def estimate_size_bytes(root: Node, sizes: Callable[[bytes], int]) -> int:
-    """Return a size with which an ext4 file system surely holds a tree.
+    """Return a size with which `format_ext4` makes a file system that surely holds a tree.
+
+    It has inodes enough without asking for a number of them.
 
     Args:
         root: the tree.
@@ -80,12 +82,13 @@ def estimate_size_bytes(root: Node, sizes: Callable[[bytes], int]) -> int:
     """
     inodes, blocks = count_inodes_and_blocks(root, sizes)
     inodes = max(inodes + 16, 1024)
-    size = blocks * BLOCK_SIZE + inodes * INODE_SIZE
+    size = least = inodes * _BYTES_PER_INODE
     for _ in range(8):  # the tables grow with the size
+        size = max(size, least)
         groups = size // (_GROUP_BLOCKS * BLOCK_SIZE) + 1
         fixed = _table_blocks(max(inodes, size // _BYTES_PER_INODE), groups) + _journal_blocks(size)
         size = (blocks + fixed + _SPARE_BLOCKS) * BLOCK_SIZE * 100 // (100 - _RESERVED_PERCENT - 1)
-    return -(-size // _MIB) * _MIB
+    return -(-max(size, least) // _MIB) * _MIB
 
 
 def _table_blocks(inodes: int, groups: int) -> int:
