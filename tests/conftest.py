@@ -86,3 +86,11 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder with the shared data is not beside the repository")
     return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def guest_cache() -> Path:
+    """The folder that keeps the Debian trees of the test guests between runs."""
+    place = Path(os.environ.get("SEKISO_CACHE", Path.home() / ".cache" / "sekiso")) / "guests"
+    place.mkdir(parents=True, exist_ok=True)
+    return place

@@ -1,4 +1,4 @@
-"""The demonstration: drives the `sekiso` command as an administrator would, and checks what the guests say."""
+"""The demonstration: drives the `sekiso` command as an administrator would, and asks the guests."""
 
 from __future__ import annotations
 
@@ -206,8 +206,7 @@ def run(demo: Demo) -> None:
     boot_disk = compose_boot_disk(demo, "boot-debian", [debian])
     with ThreadPoolExecutor(2) as pool:
         jobs = [
-            pool.submit(package, demo, app, boot_disk, [debian])
-            for app in (demo_apps.NGINX, demo_apps.REDIS)
+            pool.submit(package, demo, app, boot_disk, [debian]) for app in (demo_apps.NGINX, demo_apps.REDIS)
         ]
         nginx, redis = (job.result() for job in jobs)
     boot_nginx = compose_boot_disk(demo, "boot-debian-nginx", [debian, nginx])
@@ -229,9 +228,7 @@ def run(demo: Demo) -> None:
     show(demo)
     proofs = [f"{name}: {expected}" for app in demo_apps.APPS for name, expected in app.proofs.items()]
     print("\nBoth guests proved over their report: " + "; ".join(proofs) + ".")
-    print(
-        f"Packages {two['package_count']}, sha256 {two['packages_sha256'][:16]}… in both; Secure Boot enforced in one."
-    )
+    print(f"{two['package_count']} packages (sha256 {two['packages_sha256'][:16]}…) in both images.")
     print(f"Layers and images are in {demo.work}. There is no console yet: it comes with a later version.")
 
 

@@ -1,4 +1,4 @@
-"""Fetches packages with all they depend on for a guest, from the distribution, without touching the host's apt."""
+"""Fetches packages with all they depend on for a guest, without touching the host's apt."""
 
 from __future__ import annotations
 

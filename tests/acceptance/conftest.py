@@ -112,18 +112,11 @@ def _package(cli: Cli, boot: Path, bases: tuple[Path, ...], name: str, once: Pat
 
 
 @pytest.fixture(scope="session")
-def cache() -> Path:
-    place = Path(os.environ.get("SEKISO_CACHE", Path.home() / ".cache" / "sekiso")) / "guests"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
-
-
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory, guest_cache: Path) -> World:
     folder = tmp_path_factory.mktemp("world")
     cli = Cli(folder)
     source = folder / "source.vhd"
-    words = ["--tiny", "--generation", "1", "--quiet", "--out", str(source), "--cache", str(cache)]
+    words = ["--tiny", "--generation", "1", "--quiet", "--out", str(source), "--cache", str(guest_cache)]
     subprocess.run([ROOT / "script/make-debian-guest", *words], check=True)
     os_layer, boot_disk = folder / "os.wim", folder / "boot.vhdx"
     cli.json("import", source, "--out", os_layer, "--name", "Debian", "--version", "12")

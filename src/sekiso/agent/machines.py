@@ -12,7 +12,7 @@ from pathlib import Path
 from sekiso.agent.errors import PackagingFailedError
 from sekiso.guests.report import GuestReport, ReportReader
 from sekiso.hypervisors.base import HypervisorDriver
-from sekiso.hypervisors.errors import GuestSilentError
+from sekiso.hypervisors.errors import GuestSilentError, StateTimeoutError
 from sekiso.hypervisors.facts import (
     DiskAttachment,
     DiskController,
@@ -127,7 +127,7 @@ def run_packaging_machine(
 
     Raises:
         PackagingFailedError: a run-once script or the finalization failed; the packaging disk stays.
-        GuestSilentError: the machine did not switch itself off in time; the packaging disk stays.
+        StateTimeoutError: the machine did not switch itself off in time; the packaging disk stays.
         CanceledError: the work was canceled; the machine is gone, the packaging disk stays.
     """
     # SCSI in both generations: an IDE disk cannot be read-only.
@@ -168,11 +168,11 @@ class _Run:
 
     def until_ready(self) -> None:
         self._progress.step("Waiting for the guest's report")
-        self._wait("a complete report", stop_when_ready=True)
+        self._wait(stop_when_ready=True)
 
     def until_off(self) -> None:
         self._progress.step("Waiting for the machine to switch itself off")
-        self._wait("to switch itself off", stop_when_ready=False)
+        self._wait(stop_when_ready=False)
 
     def result(self, screenshot: bytes = b"") -> RunResult:
         self._read()
@@ -180,7 +180,7 @@ class _Run:
             self._reader.report, time.monotonic() - self._begun, self._reported_s, screenshot, self._console
         )
 
-    def _wait(self, wanted: str, *, stop_when_ready: bool) -> None:
+    def _wait(self, *, stop_when_ready: bool) -> None:
         deadline = time.monotonic() + self._timeout_s
         while True:
             state = self._driver.get_machine(self._machine.id).state
@@ -189,10 +189,17 @@ class _Run:
                 return
             if state is MachineState.OFF:
                 if stop_when_ready:
-                    raise self._silent(wanted, "The machine went off without it.")
+                    raise self._silent("The machine went off without it.")
                 return
             if time.monotonic() > deadline:
-                raise self._silent(wanted, f"It did not come within {self._timeout_s:g} seconds.")
+                if stop_when_ready:
+                    raise self._silent(f"It did not come within {self._timeout_s:g} seconds.")
+                raise StateTimeoutError(
+                    machine=self._machine.name,
+                    state=state.value,
+                    wanted=MachineState.OFF.value,
+                    timeout_s=self._timeout_s,
+                )
             check_canceled(self._progress)
             time.sleep(_POLL_S)
 
@@ -209,9 +216,11 @@ class _Run:
         if self._reported_s is None and self._reader.report.ready:
             self._reported_s = time.monotonic() - self._begun
 
-    def _silent(self, wanted: str, reason: str) -> GuestSilentError:
+    def _silent(self, reason: str) -> GuestSilentError:
         last = self._console.strip()[-400:] or "none"
-        return GuestSilentError(machine=self._machine.name, wanted=wanted, reason=reason, last=last)
+        return GuestSilentError(
+            machine=self._machine.name, wanted="a complete report", reason=reason, last=last
+        )
 
 
 @contextmanager

@@ -85,8 +85,11 @@ def _folders_only(paths: Iterable[str], volume: Volume) -> list[str]:
 def _same_but_times(one: Node, other: Node) -> bool:
     if not (one.is_directory and other.is_directory):
         return False
-    blank = {"creation_time": 0, "access_time": 0, "write_time": 0, "children": {}, "link_group": 0}
-    return replace(one, **blank) == replace(other, **blank)
+    return _timeless(one) == _timeless(other)
+
+
+def _timeless(node: Node) -> Node:
+    return replace(node, creation_time=0, access_time=0, write_time=0, children={}, link_group=0)
 
 
 def _parent(path: str) -> str:

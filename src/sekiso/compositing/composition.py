@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sekiso.compositing.conflicts import path_conflicts
 from sekiso.compositing.edits import TreeEditor
@@ -26,7 +27,7 @@ from sekiso.guests.base import (
 from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
 from sekiso.store.layer_file import LayerFile, tree_digest
 from sekiso.wim.merge import LayerTree, MergedTree, merge
-from sekiso.wim.tree import NO_BLOB, Node, find, walk
+from sekiso.wim.tree import NO_BLOB, Node, find, nodes
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Composition:
     layers: tuple[PlannedLayer, ...]
     notes: tuple[str, ...]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the tree's canonical metadata."""
         return tree_digest(self.root)
@@ -183,7 +184,7 @@ def _layer_tree(layer: LayerFile) -> LayerTree:
 
 
 def _planned(layer: LayerFile, tree: LayerTree) -> PlannedLayer:
-    entries = sum(1 for _ in walk(tree.root))
+    entries = sum(1 for _ in nodes(tree.root))
     manifest = layer.manifest
     return PlannedLayer(manifest.identity, manifest.name, manifest.layer_version, manifest.kind, entries)
 

@@ -35,7 +35,7 @@ from sekiso.model.machine import DiskFormat
 from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
 from sekiso.wim import libwim
 from sekiso.wim.file import BlobLocation, WimFile
-from sekiso.wim.tree import NO_BLOB, blobs_of, walk
+from sekiso.wim.tree import NO_BLOB, blobs_of, nodes
 from sekiso.wim.writer import WimWriter, write_metadata_wim
 
 RECORD_SUFFIX = ".sekiso.json"
@@ -256,7 +256,7 @@ class _Work:
         return files.enter_context(WimFile.open(plain))
 
     def _generated_wim(self) -> Path | None:
-        needed = {sha1 for _, node in walk(self.planned.composition.root) for sha1 in blobs_of(node)}
+        needed = {sha1 for node in nodes(self.planned.composition.root) for sha1 in blobs_of(node)}
         made = {k: v for k, v in self.planned.composition.generated.items() if k in needed and k != NO_BLOB}
         if not made:
             return None
@@ -271,8 +271,9 @@ class _Work:
         """Make the disk file; an NTFS root comes from a file of its own."""
         fmt = self.request.disk_format
         if fmt is DiskFormat.RAW and volume is None:
+            _sync_file(self.raw)
             return self.raw
-        made = self.folder / f"disk.{fmt}"
+        made = self.folder / f"made.{fmt}"
         plan = self.planned.plan
         ids = DiskIds.derived(plan.identity.file, created_s=plan.created)
         if volume is None:
@@ -302,6 +303,14 @@ def _write_record(plan: ComposePlan, out: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _sync_file(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _sync_folder(folder: Path) -> None:

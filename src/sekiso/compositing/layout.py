@@ -15,7 +15,7 @@ from sekiso.errors import RuleError
 from sekiso.guests.base import PartitionRole, PartitionScheme, WantedPartition
 from sekiso.model.layer import GuestFamily
 from sekiso.model.machine import Generation
-from sekiso.wim.tree import Node, blobs_of, walk
+from sekiso.wim.tree import Node, blobs_of, nodes
 
 SECTOR_BYTES = 512
 _MIB = 1 << 20
@@ -142,7 +142,7 @@ def _root_need(root: Node, sizes: Mapping[bytes, int], family: GuestFamily) -> i
     # NTFS: clusters of 4 KiB per stream, one MFT record of 1 KiB per entry with half as much again for
     # index blocks, and the volume's own files (log, bitmap, upcase, MFT zone).
     total, entries = 64 * _MIB, 0
-    for _, node in walk(root):
+    for node in nodes(root):
         entries += 1
         total += sum(-(-sizes.get(sha1, 0) // 4096) * 4096 for sha1 in blobs_of(node))
     total += entries * 1536

@@ -15,7 +15,7 @@ from sekiso.guests.base import BootRequest, GuestFamilySupport
 from sekiso.model.layer import GuestFamily
 from sekiso.model.machine import DiskFormat
 from sekiso.model.progress import NO_PROGRESS, Progress
-from sekiso.wim.tree import NO_BLOB, Node, blobs_of, walk
+from sekiso.wim.tree import NO_BLOB, Node, blobs_of, nodes
 
 _FILL_REASONS = {
     "ext4": "content is copied straight from the layer files into the file system, in order",
@@ -125,7 +125,7 @@ def _plan(
         identity=identity,
         created=created,
         tree=composition.digest,
-        entries=sum(1 for _ in walk(composition.root)),
+        entries=sum(1 for _ in nodes(composition.root)),
         content_bytes=_content_bytes(composition.root, sizes),
         actions=(*composition.actions, *_disk_actions(layout, composition, request, stack.family)),
         conflicts=composition.conflicts,
@@ -145,7 +145,7 @@ def _sizes(composition: Composition, stack: LayerStack) -> dict[bytes, int]:
 def _content_bytes(root: Node, sizes: Mapping[bytes, int]) -> int:
     total = 0
     seen: set[int] = set()
-    for _, node in walk(root):
+    for node in nodes(root):
         if node.link_group and not node.is_directory:
             if node.link_group in seen:
                 continue

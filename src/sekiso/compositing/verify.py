@@ -21,7 +21,7 @@ from sekiso.store.layer_file import LayerFile, tree_digest
 from sekiso.wim import libwim
 from sekiso.wim.blobs import HashSink
 from sekiso.wim.diff import diff
-from sekiso.wim.tree import Node, blobs_of, walk
+from sekiso.wim.tree import Node, blobs_of, nodes, walk
 
 _SHOWN_DIFFERENCES = 20
 
@@ -62,7 +62,7 @@ def verify_layer(path: Path, *, progress: Progress = NO_PROGRESS) -> Verified:
         )
     progress.step("Hashing content", total=100)
     libwim.verify(path, progress=progress)
-    return Verified("layer", summary.identity, sum(1 for _ in walk(root)), summary.content_bytes)
+    return Verified("layer", summary.identity, sum(1 for _ in nodes(root)), summary.content_bytes)
 
 
 def read_record(image: Path) -> ComposePlan:
@@ -130,7 +130,7 @@ def verify_image(
         raise VerificationError(
             what=image, reason=_differences(root, expected, plan.family), remedy="Compose it again."
         )
-    return Verified("image", plan.tree, sum(1 for _ in walk(root)), sink.bytes)
+    return Verified("image", plan.tree, sum(1 for _ in nodes(root)), sink.bytes)
 
 
 class _CountingSink(HashSink):

@@ -1,4 +1,4 @@
-"""Make a disk file from a frame (partition table, small volumes) and volumes that lie in files of their own."""
+"""Make a disk file from a frame (partition table, small volumes) and volumes in files of their own."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from sekiso.model.layer import MANIFEST_FORMAT, MANIFEST_VERSION, LayerManifest
 from sekiso.model.progress import NO_PROGRESS, Progress
 from sekiso.wim import libwim
 from sekiso.wim.file import WimFile
-from sekiso.wim.metadata import serialize_metadata
+from sekiso.wim.metadata import parse_metadata, serialize_metadata
 from sekiso.wim.tree import DIRECTORY, NO_BLOB, Node, find, new_root
 from sekiso.wim.writer import WimWriter
 
@@ -103,8 +103,10 @@ class LayerFile:
         Raises:
             DamagedInputError: the metadata is damaged, or is not the tree the manifest names.
         """
-        root = self.wim.read_tree(1)
-        if tree_digest(root) != self.manifest.tree:
+        raw = self.wim.read_metadata(1)
+        root = parse_metadata(raw, source=str(self.path))
+        # A file that another tool wrote anew may say the same tree in other bytes.
+        if sha256(raw).hexdigest() != self.manifest.tree and tree_digest(root) != self.manifest.tree:
             raise DamagedInputError(
                 path=self.path, offset=0, reason="The tree is not the one that the layer's manifest names."
             )
@@ -246,7 +248,7 @@ def _read_manifest(wim: WimFile, path: Path) -> LayerManifest:
             raise DamagedInputError(path=path, offset=0, reason="The layer's manifest is not a JSON object.")
         _refuse_foreign(data, path)  # pyright: ignore[reportUnknownArgumentType]
         return msgspec.convert(data, LayerManifest)
-    except (ValueError, msgspec.ValidationError) as exc:
+    except (ValueError, RecursionError, msgspec.ValidationError) as exc:
         raise DamagedInputError(
             path=path, offset=0, reason=f"The layer's manifest is not valid: {exc}"
         ) from exc

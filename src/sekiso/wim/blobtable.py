@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sekiso.errors import DamagedInputError, UnsupportedInputError
 from sekiso.wim.header import (
@@ -28,9 +29,8 @@ _SOLID_MAGIC = 0x100000000  # in place of the size: this entry is a solid resour
 _SOLID_HEADER = struct.Struct("<QII")  # uncompressed size, chunk size, compression
 
 
-@dataclass(frozen=True, slots=True)
-class BlobLocation:
-    """Where one resource of a WIM file lies.
+class BlobLocation(NamedTuple):
+    """Where one resource of a WIM file lies. A named tuple: a layer has a hundred thousand of them.
 
     Attributes:
         path: the WIM file.
@@ -153,7 +153,7 @@ def parse_blob_table(
         if resource.flags & RESOURCE_METADATA:
             metadata.append((sha1, location))
         elif sha1 != NO_BLOB and location.size_bytes:
-            blobs.setdefault(sha1, replace(location, reference_count=references))
+            blobs.setdefault(sha1, location._replace(reference_count=references))
     if len(metadata) != header.image_count:
         reason = f"it has {header.image_count} images but metadata of {len(metadata)}."
         raise _damaged(path, header.blob_table.offset, reason)
@@ -203,7 +203,7 @@ def _in_solid(path: Path, resource: ResourceHeader, solid: list[BlobLocation]) -
     offset = resource.offset
     for whole in solid:
         if offset + resource.stored_bytes <= whole.solid_bytes:
-            return replace(whole, size_bytes=resource.stored_bytes, solid_offset=offset)
+            return whole._replace(size_bytes=resource.stored_bytes, solid_offset=offset)
         if offset < whole.solid_bytes:
             break
         offset -= whole.solid_bytes

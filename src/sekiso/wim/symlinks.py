@@ -3,7 +3,7 @@ r"""Symbolic links of Linux trees as the reparse points that libwim keeps them a
 A WIM has no notion of a Linux link: libwim stores a Windows symbolic link whose target swaps `/` and `\`,
 and whose absolute targets lie on a drive `C:`.
 
-Source: [MS-FSCC] 2.1.2.4 (the buffer); the swapping and the drive as libwim 1.13 and 1.14 capture and apply them.
+Source: [MS-FSCC] 2.1.2.4 (the buffer); the swapping and the drive as libwim captures and applies them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 
 from sekiso.wim.tree import REPARSE_TAG_SYMLINK
 
-#: WIM keeps "do not rewrite absolute targets when applied" beside the tag. Source: libwim captures of Linux trees.
+#: Beside the tag WIM keeps "do not rewrite absolute targets when applied". Source: captures by libwim.
 NOT_FIXED = 0x10000
 _RELATIVE = 1
 _HEADER = struct.Struct("<HHHHI")

@@ -129,6 +129,16 @@ def walk(root: Node) -> Iterator[tuple[str, Node]]:
             stack.append((path, _sorted(node)))
 
 
+def nodes(root: Node) -> Iterator[Node]:
+    """Yield every entry below `root` in no particular order; quicker than `walk`."""
+    stack = [root]
+    while stack:
+        for node in (stack.pop().children or {}).values():
+            yield node
+            if node.children:
+                stack.append(node)
+
+
 def _sorted(folder: Node) -> Iterator[Node]:
     return iter([kid for _, kid in sorted((folder.children or {}).items())])
 

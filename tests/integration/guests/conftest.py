@@ -14,14 +14,6 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 MAKE_GUEST = REPOSITORY / "script" / "make-debian-guest"
 
 
-@pytest.fixture(scope="session")
-def guest_cache(request: pytest.FixtureRequest) -> Path:
-    """The folder that keeps packages and trees between runs."""
-    cache = request.config.cache
-    assert cache is not None
-    return Path(cache.mkdir("debian-guests"))
-
-
 def make_guest(cache: Path, *options: str | Path) -> str:
     argv = [sys.executable, MAKE_GUEST, "--cache", cache, *options]
     done = subprocess.run([str(a) for a in argv], text=True, capture_output=True, check=False)

@@ -44,6 +44,4 @@ def put(root: Node, content: Content, path: str, data: bytes | str, *, mode: int
 
 
 def layer(name: str, root: Node, deleted: tuple[str, ...] = ()) -> LayerTree:
-    return LayerTree(
-        name=name, root=root, deleted=deleted, changed_directories=frozenset(), replaced=frozenset()
-    )
+    return LayerTree(name=name, root=root, deleted=deleted)

@@ -89,7 +89,7 @@ def boot(
         if packaging_disk is None:
             result = boot_test(driver, disk, settings, Path(folder), progress=progress)
         else:
-            extra = []
+            extra: list[DiskFile] = []
             if run_once is not None:
                 extra.append(raw_disk(make_run_once_disk(run_once, Path(folder) / "run-once.raw")))
             writable = _packaging_disk(driver, disk, packaging_disk)
