@@ -69,9 +69,13 @@ class NtfsVolume:
         self.paths = PathIndex(self.table)
         self._dropped: dict[str, None] = {}
 
-    @cached_property
+    @property
     def facts(self) -> VolumeFacts:
         """What the volume says of itself."""
+        return self._facts
+
+    @cached_property
+    def _facts(self) -> VolumeFacts:
         geometry = self.access.geometry
         return VolumeFacts(
             filesystem="ntfs",
