@@ -55,11 +55,13 @@ class Violation:
         field: the field a person has to change.
         code: stable name of the rule.
         reason: why, in English (translated by that text).
+        remedy: what to do, in English; may be empty where the reason says it all.
     """
 
     field: str
     code: str
     reason: str
+    remedy: str = ""
 
 
 def disk_format_violations(
