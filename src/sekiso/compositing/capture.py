@@ -128,7 +128,7 @@ def capture(
         layers = [files.enter_context(LayerFile(path)) for path in request.base]
         pair = _open_pair(request, layers, files)
         progress.step("Finding changes")
-        found = _changes(pair)
+        found = _changes(pair, progress)
         kept = keep_changes(found, pair.base, pair.modified, pair.support)
         manifest: LayerManifest | None = None
         if not dry_run:
@@ -207,11 +207,11 @@ def _root(contents: DiskContents, support: GuestFamilySupport) -> DiskVolume:
     return next(v for v in contents.volumes if v.index == plan.mounts[0].index)
 
 
-def _changes(pair: _Pair) -> VolumeChanges:
+def _changes(pair: _Pair, progress: Progress) -> VolumeChanges:
     if isinstance(pair.base, Ext4Volume) and isinstance(pair.modified, Ext4Volume):
-        return ext4_changes(pair.base, pair.modified, pair.touched)
+        return ext4_changes(pair.base, pair.modified, pair.touched, progress=progress)
     if isinstance(pair.base, NtfsVolume) and isinstance(pair.modified, NtfsVolume):
-        return ntfs_changes(pair.base, pair.modified, pair.touched)
+        return ntfs_changes(pair.base, pair.modified, pair.touched, progress=progress)
     raise RuleError(
         field="base-disk",
         reason="The root volumes of the two disks have different file systems.",
@@ -232,6 +232,7 @@ def _write(
     root = pair.modified.tree(writer.wim, only=kept.changed, progress=progress)
     changed = set(kept.changed)
     folders = [path for path, node in walk(root) if node.is_directory and path in changed]
+    folders += ["/"] if "/" in changed else []
     manifest = LayerManifest(
         name=request.name,
         layer_version=request.layer_version,
