@@ -1,0 +1,1 @@
+"""What a connector is, and the connectors there are: settings, rules, checks; pure."""

@@ -1,0 +1,1 @@
+"""The connector for Microsoft Hyper-V, and for QEMU hosts, which have the same machine model."""
