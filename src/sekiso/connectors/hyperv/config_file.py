@@ -173,13 +173,15 @@ def _read(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise _unreadable(path, error) from error
-    with open(fd, "rb") as stream:  # noqa: PTH123 (a descriptor)
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ConfigFileError(path=path, reason="It is no ordinary file.", remedy=_MEND)
-        try:
+        with open(fd, "rb", closefd=False) as stream:
             data = stream.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise _unreadable(path, error) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(fd)
     if len(data) > MAX_BYTES:
         raise ConfigFileError(path=path, reason=f"It is larger than {MAX_BYTES} bytes.", remedy=_MEND)
     return data
