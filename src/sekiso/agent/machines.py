@@ -260,6 +260,9 @@ def _check_packaging(result: RunResult) -> None:
     if failed:
         output = failed[0].output.strip()[-1500:]
         raise PackagingFailedError(what=failed[0].name, reason=f"Status {failed[0].status}. {output}")
+    cut_off = [item for item in report.run_once if item.status is None]
+    if cut_off:
+        raise PackagingFailedError(what=cut_off[0].name, reason="The machine went off while it still ran.")
     if report.finalize is not None and not report.finalize.ok:
         reasons = report.gate.reasons if report.gate is not None else ()
         raise PackagingFailedError(

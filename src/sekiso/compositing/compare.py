@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sekiso.compositing.disk_reading import open_contents
+from sekiso.compositing.sparse import without_sparseness
 from sekiso.compositing.systems import read_system, recognise_system
 from sekiso.errors import NotFoundError, UnsupportedInputError
 from sekiso.model.layer import GuestFamily
@@ -85,7 +86,8 @@ def compare(one: HeldTree, other: HeldTree, *, ignored: Container[str] = (), tim
     """
     windows = GuestFamily.WINDOWS in (one.family, other.family)
     ignore = IGNORE_BY_DEFAULT if times else IGNORE_BY_DEFAULT | _TIMES
-    found = diff(one.root, other.root, case_sensitive=not windows, ignore=ignore)
+    before, after = without_sparseness(one.root), without_sparseness(other.root)
+    found = diff(before, after, case_sensitive=not windows, ignore=ignore)
     return TreeDiff(
         added=tuple(path for path in found.added if path not in ignored),
         changed=tuple(change for change in found.changed if change.path not in ignored),

@@ -14,6 +14,7 @@ from sekiso.compositing.conflicts import path_conflicts
 from sekiso.compositing.edits import TreeEditor
 from sekiso.compositing.files import ComposedFiles
 from sekiso.compositing.plan import Action, Conflict, ConflictKind, PlannedLayer
+from sekiso.compositing.sparse import without_sparseness
 from sekiso.compositing.stack import LayerStack
 from sekiso.guests.base import (
     BootPlan,
@@ -71,8 +72,8 @@ class Composition:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the tree's canonical metadata."""
-        return tree_digest(self.root)
+        """SHA-256 of the tree's canonical metadata; whether a Linux file is stored sparse is left out."""
+        return tree_digest(without_sparseness(self.root))
 
 
 def merge_stack(

@@ -22,16 +22,17 @@ from sekiso.compositing.plan import ComposePlan
 from sekiso.compositing.planning import PlannedImage
 from sekiso.compositing.request import ComposeRequest
 from sekiso.compositing.stack import LayerStack
-from sekiso.disks.assemble import PlacedVolume, assemble
+from sekiso.disks.assemble import PlacedVolume, assemble, volume_becomes_disk
 from sekiso.disks.convert import convert
 from sekiso.disks.ext4 import BlobPlace, fill_ext4, format_ext4
 from sekiso.disks.fat import copy_tree_into_fat, format_fat
 from sekiso.disks.identity import DiskIds
 from sekiso.disks.ntfs_format import format_ntfs
 from sekiso.disks.partitions import Partition, PartitionTable, write_boot_code, write_partition_table
+from sekiso.disks.vhdx.inplace import raw_becomes_vhdx
 from sekiso.errors import AlreadyExistsError, DamagedInputError, NoSpaceError
 from sekiso.guests.base import PartitionRole, PartitionScheme
-from sekiso.model.machine import DiskFormat
+from sekiso.model.machine import DiskAllocation, DiskFormat
 from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
 from sekiso.wim import libwim
 from sekiso.wim.file import BlobLocation, WimFile
@@ -268,20 +269,30 @@ class _Work:
         return path
 
     def _convert(self, volume: PlacedVolume | None = None) -> Path:
-        """Make the disk file; an NTFS root comes from a file of its own."""
-        fmt = self.request.disk_format
-        if fmt is DiskFormat.RAW and volume is None:
-            _sync_file(self.raw)
-            return self.raw
-        made = self.folder / f"made.{fmt}"
-        plan = self.planned.plan
+        """Make the disk file; an NTFS root comes from a file of its own.
+
+        Where the file system can move parts of a file, nothing is copied: the volume's file becomes the
+        disk, and the raw disk becomes the VHDX.
+        """
+        fmt, plan = self.request.disk_format, self.planned.plan
         ids = DiskIds.derived(plan.identity.file, created_s=plan.created)
-        if volume is None:
-            convert(self.raw, made, fmt, allocation=plan.allocation, ids=ids, progress=self.progress)
-        else:
-            volumes = (volume,)
+        raw: Path | None = self.raw
+        if volume is not None:
+            whole = volume_becomes_disk(volume, self.raw, plan.size_bytes)
+            raw = volume.path if whole else None
+        if raw is not None and fmt is DiskFormat.RAW:
+            _sync_file(raw)
+            return raw
+        if raw is not None and fmt is DiskFormat.VHDX and plan.allocation is DiskAllocation.DYNAMIC:
+            self.progress.step("Converting in place")
+            if raw_becomes_vhdx(raw, ids=ids):
+                return raw
+        made = self.folder / f"made.{fmt}"
+        if raw is not None:
+            convert(raw, made, fmt, allocation=plan.allocation, ids=ids, progress=self.progress)
+        elif volume is not None:
             assemble(
-                self.raw, volumes, made, fmt, allocation=plan.allocation, ids=ids, progress=self.progress
+                self.raw, (volume,), made, fmt, allocation=plan.allocation, ids=ids, progress=self.progress
             )
         return made
 

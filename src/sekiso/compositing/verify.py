@@ -13,6 +13,7 @@ from sekiso.compositing.disk_reading import open_contents
 from sekiso.compositing.execute import record_path
 from sekiso.compositing.families import support_for
 from sekiso.compositing.plan import ComposePlan, plan_from_dict
+from sekiso.compositing.sparse import without_sparseness
 from sekiso.errors import DamagedInputError, NotFoundError, VerificationError
 from sekiso.guests.base import PartitionScheme
 from sekiso.model.layer import GuestFamily
@@ -124,7 +125,7 @@ def verify_image(
                 reason=f"It has no readable root volume. {problems}".strip(),
                 remedy="Compose it again.",
             )
-        root = volume.tree(sink, progress=progress)
+        root = without_sparseness(volume.tree(sink, progress=progress))
         check_canceled(progress)
     if tree_digest(root) != plan.tree:
         raise VerificationError(
@@ -145,7 +146,7 @@ class _CountingSink(HashSink):
 def _differences(root: Node, expected: Callable[[], Node] | None, family: GuestFamily) -> str:
     if expected is None:
         return "Its content is not what the plan says. Give the layers to learn which files differ."
-    found = diff(expected(), root, case_sensitive=family is not GuestFamily.WINDOWS)
+    found = diff(without_sparseness(expected()), root, case_sensitive=family is not GuestFamily.WINDOWS)
     lines = [f"{change.path} ({', '.join(change.reasons)})" for change in found.changed]
     lines += [f"{path} (missing)" for path in found.deleted] + [
         f"{path} (not planned)" for path in found.added
