@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sekiso.disks.blocks import BlockReader
 from sekiso.disks.convert import copy_ranges
-from sekiso.disks.fileio import new_file, refuse_existing
+from sekiso.disks.fileio import new_file, refuse_existing, write_all
 from sekiso.disks.identity import DiskIds
 from sekiso.disks.image import DiskFacts, inspect
 from sekiso.disks.open import open_disk
+from sekiso.disks.shifting import insert_range
 from sekiso.disks.writer import DiskWriter, make_writer
 from sekiso.model.machine import DiskAllocation, DiskFormat
 from sekiso.model.progress import NO_PROGRESS, Progress
+
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +85,41 @@ def assemble(
                 copy_ranges(reader, shifted, content.data_ranges(), progress=progress)
         writer.finish()
     return inspect(target)
+
+
+def volume_becomes_disk(volume: PlacedVolume, frame: Path, disk_bytes: int) -> bool:
+    """Turn the file of a volume into the raw disk it lies on, without copying the volume.
+
+    Args:
+        volume: the volume; its file becomes the disk. Nobody else has it open.
+        frame: a raw file of the size of the disk, with everything that lies outside the volume.
+        disk_bytes: size of the disk.
+
+    Returns:
+        False if the file system cannot move parts of a file; the file is unchanged then.
+
+    Raises:
+        OSError: reading or writing failed; the file is unusable then.
+    """
+    fd = os.open(volume.path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        end = volume.offset_bytes + os.fstat(fd).st_size
+        if not insert_range(fd, 0, volume.offset_bytes):
+            return False
+        os.ftruncate(fd, disk_bytes)
+        with open_disk(frame, fmt=DiskFormat.RAW) as content:
+            for part in content.data_ranges():
+                for first, last in (
+                    (part.start, min(part.end, volume.offset_bytes)),
+                    (max(part.start, end), part.end),
+                ):
+                    for at in range(first, last, _PIECE_BYTES):
+                        write_all(fd, content.read(at, min(_PIECE_BYTES, last - at)), at)
+        return True
+    finally:
+        os.close(fd)
+
+
+def _copy(content: BlockReader, fd: int, first: int, last: int) -> None:
+    for at in range(first, last, _PIECE_BYTES):
+        write_all(fd, content.read(at, min(_PIECE_BYTES, last - at)), at)

@@ -85,6 +85,15 @@ class VhdxWriter:
         self._places[blocks + blocks // self.shape.ratio] = places.astype(np.uint64) | np.uint64(FULL)
         self._next += self.shape.blocks * self._block_bytes
 
+    @property
+    def structures_bytes(self) -> int:
+        """Length of what lies before the first block."""
+        return self._bat_region.end
+
+    def adopt(self, block: int) -> None:
+        """Count a block that lies in the file already, next after those adopted or written before."""
+        self._place(block)
+
     def _place(self, block: int) -> int:
         """Return where a payload block lies, giving it a place at the end of the file if it has none."""
         index = self.shape.payload_index(block)
