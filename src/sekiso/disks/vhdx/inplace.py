@@ -65,7 +65,7 @@ def _used_blocks(fd: int, start: int, block_bytes: int) -> list[int]:
 def _drop_holes(fd: int, start: int, used: list[int], block_bytes: int) -> None:
     """Take the unused blocks out, from the end of the file on, so that earlier offsets stay true."""
     os.ftruncate(fd, start + (used[-1] + 1 if used else 0) * block_bytes)
-    for before, after in zip(reversed([-1, *used[:-1]]), reversed(used), strict=True):
+    for after, before in reversed(list(zip(used, [-1, *used], strict=False))):
         missing = after - before - 1
         if missing and not collapse_range(fd, start + (before + 1) * block_bytes, missing * block_bytes):
             raise OSError(f"{missing} unused blocks could be inserted but not taken out")
