@@ -6,7 +6,8 @@ usage: python script/i18n.py extract   add new texts to the catalogues, drop tho
 
 What is collected:
 - brief, why and resolution of every subclass of SekisoError;
-- the first argument of _(), N_(), translate() and .step(), and click's help texts;
+- the first argument of _(), N_(), translate(), say(), mark() and .step(), both texts of plural();
+- of the command line: help texts, paragraphs of a command's docstring, labels of pairs, table headings;
 - words given to an error as a parameter (`what="The layer file"`);
 - every other plain sentence in the source that is no docstring: reasons, remedies, notes. A sentence with
   values in it (an f-string) becomes a template with named gaps; see `sekiso.i18n.translate`.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import io
 import re
 import sys
@@ -30,7 +32,7 @@ from sekiso.i18n import LANGUAGES
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCE = REPOSITORY / "src"
-MARKERS = {"_", "N_", "translate", "step"}
+MARKERS = {"_", "N_", "translate", "step", "say", "mark"}
 #: Parameters of errors that are data, not words.
 DATA_PARAMETERS = {"path", "command", "tool", "package", "field", "code", "name"}
 #: Words that reach errors through variables: states of machines, what is done to one, what is awaited.
@@ -116,6 +118,14 @@ def is_sentence(text: str) -> bool:
     return "\n" not in text and bool(_SENTENCE.fullmatch(text)) and len(re.findall(r"[a-z]{2,}", words)) >= 2
 
 
+def _is_click_command(decorator: ast.expr) -> bool:
+    match decorator:
+        case ast.Call(func=ast.Attribute(attr="command" | "group")):
+            return True
+        case _:
+            return False
+
+
 class Collector(ast.NodeVisitor):
     """Gathers the texts of one module."""
 
@@ -141,11 +151,30 @@ class Collector(ast.NodeVisitor):
         name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
         if name in MARKERS and node.args:
             self._take(node.args[0])
+        if name == "plural":
+            for argument in node.args[1:]:
+                self._take(argument)
+        if name in ("print_pairs", "print_table") and node.args:
+            self._labels(node.args[0])
         for keyword in node.keywords:
             is_word = name.endswith("Error") and keyword.arg and keyword.arg not in DATA_PARAMETERS
             if is_word or keyword.arg in ("help", "short_help"):
                 self._take(keyword.value)
         self.generic_visit(node)
+
+    def _labels(self, node: ast.expr) -> None:
+        for item in node.elts if isinstance(node, ast.List) else ():
+            self._take(item.elts[0] if isinstance(item, ast.Tuple) else item)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        if any(_is_click_command(d) for d in node.decorator_list):
+            self._help(node)
+        self.generic_visit(node)
+
+    def _help(self, node: ast.FunctionDef) -> None:
+        for paragraph in inspect.cleandoc(ast.get_docstring(node) or "").split("\n\n"):
+            if paragraph and paragraph[0] != " ":
+                self.texts.append((" ".join(paragraph.split()), node.lineno))
 
     def visit_Expr(self, node: ast.Expr) -> None:
         if not isinstance(node.value, ast.Constant):  # a docstring, or a string that nobody reads

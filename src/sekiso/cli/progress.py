@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from sekiso.i18n import translate
+from sekiso.cli.words import step_words
 
 _LOG_EVERY_PERCENT = 10
 
@@ -18,8 +18,7 @@ _LOG_EVERY_PERCENT = 10
 class BarProgress:
     """Bars on standard error, one per step; finished steps stay with their time."""
 
-    def __init__(self, language: str) -> None:
-        self._language = language
+    def __init__(self) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -32,7 +31,7 @@ class BarProgress:
     def step(self, name: str, *, total: int | None = None) -> None:
         """Finish the step before and show a bar for this one."""
         self._finish()
-        self._current = self._bars.add_task(translate(name, self._language), total=total)
+        self._current = self._bars.add_task(step_words(name), total=total)
 
     def advance(self, done: int) -> None:
         """Move the bar."""
@@ -65,15 +64,14 @@ class BarProgress:
 class LineProgress:
     """A line per step and per ten percent, for logs."""
 
-    def __init__(self, language: str) -> None:
-        self._language = language
+    def __init__(self) -> None:
         self._name = ""
         self._total: int | None = None
         self._said = 0
 
     def step(self, name: str, *, total: int | None = None) -> None:
         """Say that a step begins."""
-        self._name, self._total, self._said = translate(name, self._language), total, 0
+        self._name, self._total, self._said = step_words(name), total, 0
         click.echo(f"{self._name} …", err=True)
 
     def advance(self, done: int) -> None:
@@ -108,8 +106,8 @@ class QuietProgress(LineProgress):
         """Ignore the amount."""
 
 
-def make_progress(language: str, *, quiet: bool) -> BarProgress | LineProgress:
+def make_progress(*, quiet: bool) -> BarProgress | LineProgress:
     """Return the progress that fits: none if `quiet`, bars on a terminal, lines elsewhere."""
     if quiet:
-        return QuietProgress(language)
-    return BarProgress(language) if sys.stderr.isatty() else LineProgress(language)
+        return QuietProgress()
+    return BarProgress() if sys.stderr.isatty() else LineProgress()

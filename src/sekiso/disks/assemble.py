@@ -109,12 +109,8 @@ def volume_becomes_disk(volume: PlacedVolume, frame: Path, disk_bytes: int) -> b
         os.ftruncate(fd, disk_bytes)
         with open_disk(frame, fmt=DiskFormat.RAW) as content:
             for part in content.data_ranges():
-                for first, last in (
-                    (part.start, min(part.end, volume.offset_bytes)),
-                    (max(part.start, end), part.end),
-                ):
-                    for at in range(first, last, _PIECE_BYTES):
-                        write_all(fd, content.read(at, min(_PIECE_BYTES, last - at)), at)
+                _copy(content, fd, part.start, min(part.end, volume.offset_bytes))
+                _copy(content, fd, max(part.start, end), part.end)
         return True
     finally:
         os.close(fd)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from sekiso.cli.options import INPUT_FILE, OUTPUT_FILE, dry_run_option, json_option, quiet_option
-from sekiso.cli.output import human_bytes, print_json, print_pairs, print_table
+from sekiso.cli.help import SekisoCommand
+from sekiso.cli.language import plural, say
+from sekiso.cli.options import INPUT_FILE, Name, OutputFile, dry_run_option, json_option, quiet_option
+from sekiso.cli.output import human_bytes, print_json, print_notes, print_pairs, print_table
 from sekiso.cli.progress import make_progress
 from sekiso.compositing.capture import CaptureRequest, CaptureResult
 from sekiso.compositing.capture import capture as run_capture
@@ -15,7 +17,7 @@ from sekiso.model.layer import LayerKind
 from sekiso.store.layer_file import Compression
 
 
-@click.command()
+@click.command(cls=SekisoCommand)
 @click.argument("packaging_disk", type=INPUT_FILE)
 @click.option(
     "--boot-disk", type=INPUT_FILE, required=True, help="The disk the packaging machine started from."
@@ -27,9 +29,9 @@ from sekiso.store.layer_file import Compression
     required=True,
     help="A layer the boot disk was composed of; repeat, lowest first.",
 )
-@click.option("--out", type=OUTPUT_FILE, required=True, help="Layer file to make (.wim).")
-@click.option("--name", required=True, help="Name of the layer.")
-@click.option("--version", "layer_version", required=True, help="Name of this version of it.")
+@click.option("--out", type=OutputFile(".wim"), required=True, help="Layer file to make (.wim).")
+@click.option("--name", type=Name(), required=True, help="Name of the layer.")
+@click.option("--version", "layer_version", type=Name(), required=True, help="Name of this version of it.")
 @click.option(
     "--kind",
     type=click.Choice([LayerKind.APP.value, LayerKind.PLATFORM.value]),
@@ -48,9 +50,7 @@ from sekiso.store.layer_file import Compression
 @dry_run_option
 @json_option
 @quiet_option
-@click.pass_obj
 def capture(
-    language: str,
     packaging_disk: Path,
     boot_disk: Path,
     base: tuple[Path, ...],
@@ -80,7 +80,7 @@ def capture(
         compression=Compression(compression),
         ignore_gate=ignore_gate,
     )
-    with make_progress(language, quiet=quiet or as_json) as progress:
+    with make_progress(quiet=quiet or as_json) as progress:
         result = run_capture(request, dry_run=dry_run, progress=progress)
     if as_json:
         identity = None if result.manifest is None else result.manifest.identity
@@ -97,14 +97,20 @@ def _show(result: CaptureResult, out: Path) -> None:
         )
     print_pairs(
         [
-            ("Layer", out if result.manifest is not None else "(dry run: not written)"),
+            ("Layer", out if result.manifest is not None else say("(dry run: not written)")),
             ("Identity", result.manifest.identity if result.manifest is not None else ""),
-            ("Changed", f"{len(result.changed)} entries"),
-            ("Deleted", f"{len(result.deleted)} entries"),
-            ("Left out", f"{len(result.excluded)} entries by the exclusion policy"),
+            ("Changed", plural(len(result.changed), "1 entry", "{count} entries")),
+            ("Deleted", plural(len(result.deleted), "1 entry", "{count} entries")),
+            (
+                "Left out",
+                plural(
+                    len(result.excluded),
+                    "1 entry by the exclusion policy",
+                    "{count} entries by the exclusion policy",
+                ),
+            ),
             ("Compared", human_bytes(result.compared_bytes)),
             ("Size", human_bytes(result.file_bytes) if result.manifest is not None else ""),
         ]
     )
-    for note in () if result.manifest is None else result.manifest.notes:
-        click.echo(f"Note: {note}")
+    print_notes(() if result.manifest is None else result.manifest.notes)

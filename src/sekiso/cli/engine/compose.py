@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from sekiso.cli.engine.conflicts import show_conflicts
-from sekiso.cli.options import INPUT_FILE, OUTPUT_FILE, Size, dry_run_option, json_option, quiet_option
-from sekiso.cli.output import human_bytes, print_json, print_pairs, print_table
+from sekiso.cli.help import SekisoCommand
+from sekiso.cli.language import say
+from sekiso.cli.options import INPUT_FILE, Name, OutputFile, Size, dry_run_option, json_option, quiet_option
+from sekiso.cli.output import amount, human_bytes, print_json, print_notes, print_pairs, print_table
 from sekiso.cli.progress import make_progress
+from sekiso.cli.words import action_words, remark, word
 from sekiso.compositing.execute import execute
 from sekiso.compositing.families import support_for
 from sekiso.compositing.plan import ComposePlan
@@ -21,10 +23,18 @@ from sekiso.compositing.verify import verify_image
 from sekiso.guests.base import Generalization
 from sekiso.model.machine import DiskAllocation, DiskFormat, Generation
 
+_SUFFIXES = {
+    ".vhd": DiskFormat.VHD,
+    ".vhdx": DiskFormat.VHDX,
+    ".raw": DiskFormat.RAW,
+    ".img": DiskFormat.RAW,
+    ".qcow2": DiskFormat.QCOW2,
+}
 
-@click.command()
+
+@click.command(cls=SekisoCommand)
 @click.argument("layers", type=INPUT_FILE, nargs=-1, required=True)
-@click.option("--out", type=OUTPUT_FILE, required=True, help="Disk file to make (.vhd, .vhdx, .raw).")
+@click.option("--out", type=OutputFile(), required=True, help="Disk file to make (.vhd, .vhdx, .raw).")
 @click.option(
     "--generation",
     type=click.Choice(["1", "2"]),
@@ -39,7 +49,9 @@ from sekiso.model.machine import DiskAllocation, DiskFormat, Generation
 )
 @click.option("--fixed", is_flag=True, help="Allocate the whole disk instead of growing it.")
 @click.option(
-    "--size", type=Size(), help="Size of the disk, such as 40G (default: what the layers need, and room)."
+    "--size",
+    type=Size("16M", "64T"),
+    help="Size of the disk, such as 40G (default: what the layers need, and room).",
 )
 @click.option(
     "--generalize",
@@ -51,17 +63,20 @@ from sekiso.model.machine import DiskAllocation, DiskFormat, Generation
 @click.option(
     "--data-volume", is_flag=True, help="Make a disk that only holds the content and does not boot."
 )
-@click.option("--seed", help="Make identifiers repeatable: same seed and layers, same disk.")
-@click.option("--created", type=int, help="Time stamp of generated files, Unix seconds (default: now).")
+@click.option("--seed", type=Name(), help="Make identifiers repeatable: same seed and layers, same disk.")
+@click.option(
+    "--created",
+    type=click.IntRange(0, 1 << 40),
+    metavar="SECONDS",
+    help="Time stamp of generated files, Unix seconds (default: now).",
+)
 @click.option(
     "--verify", "verify_it", is_flag=True, help="Read the finished disk back, every byte, and compare."
 )
 @dry_run_option
 @json_option
 @quiet_option
-@click.pass_obj
 def compose(
-    language: str,
     layers: tuple[Path, ...],
     out: Path,
     generation: str,
@@ -87,7 +102,7 @@ def compose(
         layers=layers,
         out=out,
         generation=Generation(int(generation)),
-        disk_format=DiskFormat(disk_format) if disk_format else _format_by_name(out),
+        disk_format=_format_of(out, disk_format),
         allocation=DiskAllocation.FIXED if fixed else DiskAllocation.DYNAMIC,
         size_bytes=size,
         generalization=Generalization(generalize),
@@ -97,7 +112,7 @@ def compose(
     )
     with LayerStack.open(layers) as stack:
         support = support_for(stack.family)
-        with make_progress(language, quiet=quiet or as_json) as progress:
+        with make_progress(quiet=quiet or as_json) as progress:
             planned = plan_image(request, stack, support, progress=progress)
             result = None if dry_run else execute(planned, request, stack, progress=progress)
             if result is not None and verify_it:
@@ -112,39 +127,41 @@ def compose(
     show_conflicts(planned.plan.conflicts)
     print_pairs(
         [
-            ("Image", out if result is not None else "(dry run: not written)"),
+            ("Image", out if result is not None else say("(dry run: not written)")),
             ("Disk", _disk_words(planned.plan)),
             ("Generation", int(planned.plan.generation)),
             ("Layers", ", ".join(f"{layer.name} {layer.layer_version}" for layer in planned.plan.layers)),
-            ("Content", f"{planned.plan.entries} entries, {human_bytes(planned.plan.content_bytes)}"),
+            (
+                "Content",
+                amount(planned.plan.entries, planned.plan.content_bytes),
+            ),
             ("File", human_bytes(result.file_bytes) if result is not None else ""),
-            ("Verified", "every byte" if result is not None and verify_it else ""),
+            ("Verified", say("every byte") if result is not None and verify_it else ""),
         ]
     )
-    for note in planned.plan.notes:
-        click.echo(f"Note: {note}")
+    print_notes(planned.plan.notes)
 
 
 def _disk_words(plan: ComposePlan) -> str:
-    return f"{plan.allocation} {plan.disk_format}, {human_bytes(plan.size_bytes)}"
+    return f"{word(plan.allocation)}, {plan.disk_format.upper()}, {human_bytes(plan.size_bytes)}"
 
 
-def _format_by_name(out: Path) -> DiskFormat:
-    try:
-        return DiskFormat({"img": "raw"}.get(out.suffix[1:].lower(), out.suffix[1:].lower()))
-    except ValueError:
-        raise click.UsageError(
-            f"The name {json.dumps(out.name)} does not say which disk format is wanted; use --format."
-        ) from None
+def _format_of(out: Path, wanted: str | None) -> DiskFormat:
+    by_name = _SUFFIXES.get(out.suffix.lower())
+    if wanted is None and by_name is None:
+        raise click.UsageError(f"The name {out.name} does not say which disk format is wanted; use --format.")
+    if wanted is not None and by_name not in (None, DiskFormat(wanted)):
+        raise click.UsageError(f"The name {out.name} does not fit the disk format {wanted}.")
+    return by_name or DiskFormat(wanted)
 
 
 def _show_plan(plan: ComposePlan) -> None:
     rows = [
         (
-            action.what,
-            action.target,
+            action_words(action.what),
+            remark(action.target),
             human_bytes(action.size_bytes) if action.size_bytes else "",
-            action.reason,
+            remark(action.reason),
         )
         for action in plan.actions
     ]

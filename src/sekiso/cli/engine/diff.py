@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from sekiso.cli.help import SekisoCommand
+from sekiso.cli.language import number, say
 from sekiso.cli.options import INPUT_FILE, json_option, quiet_option
 from sekiso.cli.output import print_json, print_table
 from sekiso.cli.progress import make_progress
@@ -13,7 +15,7 @@ from sekiso.compositing.compare import compare, read_held_tree
 from sekiso.guests.base import Exclusion, ExclusionMatcher
 
 
-@click.command()
+@click.command(cls=SekisoCommand)
 @click.argument("one", type=INPUT_FILE)
 @click.argument("other", type=INPUT_FILE)
 @click.option(
@@ -25,9 +27,7 @@ from sekiso.guests.base import Exclusion, ExclusionMatcher
 @click.option("--times/--no-times", default=True, show_default=True, help="Whether time stamps count.")
 @json_option
 @quiet_option
-@click.pass_obj
 def diff(
-    language: str,
     one: Path,
     other: Path,
     patterns: tuple[str, ...],
@@ -39,7 +39,7 @@ def diff(
 
     Ends with status 0 whether or not there are differences; --json tells programs.
     """
-    with make_progress(language, quiet=quiet or as_json) as progress:
+    with make_progress(quiet=quiet or as_json) as progress:
         before = read_held_tree(one, progress=progress)
         after = read_held_tree(other, progress=progress)
     matcher = ExclusionMatcher([Exclusion(pattern, "asked for", "command line") for pattern in patterns])
@@ -49,13 +49,19 @@ def diff(
         return
     rows = [("+", path, "") for path in found.added]
     rows += [("-", path, "") for path in found.deleted]
-    rows += [("~", change.path, ", ".join(change.reasons)) for change in found.changed]
-    rows += [("!", path, "folder in one, file in the other") for path in found.replaced]
+    rows += [
+        ("~", change.path, ", ".join(say(reason) for reason in change.reasons)) for change in found.changed
+    ]
+    rows += [("!", path, say("folder in one, file in the other")) for path in found.replaced]
     if rows:
         print_table(["", "Path", "What"], sorted(rows, key=lambda row: row[1]))
     click.echo(
-        f"{len(found.added)} added, {len(found.deleted)} deleted, "
-        f"{len(found.changed) + len(found.replaced)} changed."
+        say(
+            "{added} added, {deleted} deleted, {changed} changed.",
+            added=number(len(found.added)),
+            deleted=number(len(found.deleted)),
+            changed=number(len(found.changed) + len(found.replaced)),
+        )
         if rows
-        else "No differences."
+        else say("No differences.")
     )

@@ -6,18 +6,21 @@ from pathlib import Path
 
 import click
 
-from sekiso.cli.options import INPUT_FILE, OUTPUT_FILE, dry_run_option, json_option, quiet_option
-from sekiso.cli.output import human_bytes, print_json, print_pairs, print_table
+from sekiso.cli.help import SekisoCommand
+from sekiso.cli.language import plural, say
+from sekiso.cli.options import INPUT_FILE, Name, OutputFile, dry_run_option, json_option, quiet_option
+from sekiso.cli.output import human_bytes, print_json, print_notes, print_pairs, print_table
 from sekiso.cli.progress import make_progress
+from sekiso.cli.words import generation_words, remark
 from sekiso.compositing.import_os import ImportPreview, ImportRequest, import_os, preview_import
 from sekiso.store.layer_file import Compression
 
 
-@click.command("import")
+@click.command("import", cls=SekisoCommand)
 @click.argument("disk", type=INPUT_FILE)
-@click.option("--out", type=OUTPUT_FILE, required=True, help="Layer file to make (.wim).")
-@click.option("--name", required=True, help="Name of the OS layer.")
-@click.option("--version", "layer_version", required=True, help="Name of this version of it.")
+@click.option("--out", type=OutputFile(".wim"), required=True, help="Layer file to make (.wim).")
+@click.option("--name", type=Name(), required=True, help="Name of the OS layer.")
+@click.option("--version", "layer_version", type=Name(), required=True, help="Name of this version of it.")
 @click.option("--no-guest-tools", is_flag=True, help="Do not add Sekiso's guest tools to the system.")
 @click.option(
     "--compression",
@@ -29,9 +32,7 @@ from sekiso.store.layer_file import Compression
 @dry_run_option
 @json_option
 @quiet_option
-@click.pass_obj
 def import_(
-    language: str,
     disk: Path,
     out: Path,
     name: str,
@@ -62,7 +63,7 @@ def import_(
         guest_tools=not no_guest_tools,
         compression=Compression(compression),
     )
-    with make_progress(language, quiet=quiet or as_json) as progress:
+    with make_progress(quiet=quiet or as_json) as progress:
         result = import_os(request, progress=progress)
     if as_json:
         print_json({"layer": str(out), "identity": result.manifest.identity, "result": result})
@@ -73,13 +74,20 @@ def import_(
             ("Layer", out),
             ("Identity", result.manifest.identity),
             ("System", result.preview.plan.os_name),
-            ("Source", f"generation {int(boot.generation)}, {boot.boot_loader}, {boot.root_filesystem}"),
+            (
+                "Source",
+                ", ".join((generation_words(boot.generation), boot.boot_loader, boot.root_filesystem)),
+            ),
             ("Size", human_bytes(result.file_bytes)),
-            ("Guest tools", f"{len(result.edits)} files added or changed" if result.edits else ""),
+            (
+                "Guest tools",
+                plural(len(result.edits), "1 file added or changed", "{count} files added or changed")
+                if result.edits
+                else "",
+            ),
         ]
     )
-    for note in result.manifest.notes:
-        click.echo(f"Note: {note}")
+    print_notes(result.manifest.notes)
 
 
 def _show_preview(preview: ImportPreview) -> None:
@@ -93,9 +101,8 @@ def _show_preview(preview: ImportPreview) -> None:
             ("In use", human_bytes(boot.used_bytes)),
         ]
     )
-    rows = [(m.index, m.mount_point, m.reason) for m in preview.plan.mounts]
-    rows += [(s.index, "(left out)", s.reason) for s in preview.plan.skipped]
+    rows = [(m.index, m.mount_point, remark(m.reason)) for m in preview.plan.mounts]
+    rows += [(s.index, say("(left out)"), remark(s.reason)) for s in preview.plan.skipped]
     print_table(["Partition", "Becomes", "Reason"], rows, right=[0])
-    print_table(["Left out", "Reason"], [(e.pattern, e.reason) for e in preview.plan.exclusions])
-    for note in preview.plan.notes:
-        click.echo(f"Note: {note}")
+    print_table(["Left out", "Reason"], [(e.pattern, remark(e.reason)) for e in preview.plan.exclusions])
+    print_notes(preview.plan.notes)
