@@ -30,7 +30,7 @@ from sekiso.disks.identity import DiskIds
 from sekiso.disks.ntfs_format import format_ntfs
 from sekiso.disks.partitions import Partition, PartitionTable, write_boot_code, write_partition_table
 from sekiso.disks.vhdx.inplace import raw_becomes_vhdx
-from sekiso.errors import AlreadyExistsError, DamagedInputError, NoSpaceError
+from sekiso.errors import AlreadyExistsError, DamagedInputError, NoSpaceError, NotFoundError
 from sekiso.guests.base import PartitionRole, PartitionScheme
 from sekiso.model.machine import DiskAllocation, DiskFormat
 from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
@@ -70,6 +70,7 @@ def execute(
 
     Raises:
         AlreadyExistsError: there is a file of that name.
+        NotFoundError: there is no folder for it.
         NoSpaceError: there is not enough room for the disk.
         DamagedInputError: a layer is damaged.
         ToolMissingError: a program is not installed.
@@ -78,6 +79,8 @@ def execute(
     out = request.out
     if out.exists():
         raise AlreadyExistsError(what="The disk file", name=out, remedy="Choose another name.")
+    if not out.parent.is_dir():
+        raise NotFoundError(what="The folder", name=out.parent, remedy="Check the path.")
     _check_space(out.parent, planned.plan.content_bytes)
     with ExitStack() as cleanup:
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))

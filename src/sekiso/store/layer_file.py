@@ -20,7 +20,7 @@ from typing import Self
 
 import msgspec
 
-from sekiso.errors import AlreadyExistsError, DamagedInputError, UnsupportedInputError
+from sekiso.errors import AlreadyExistsError, DamagedInputError, NotFoundError, UnsupportedInputError
 from sekiso.model.layer import MANIFEST_FORMAT, MANIFEST_VERSION, LayerManifest
 from sekiso.model.progress import NO_PROGRESS, Progress
 from sekiso.wim import libwim
@@ -80,11 +80,15 @@ class LayerFile:
         """Open a layer file.
 
         Raises:
+            NotFoundError: there is no such file.
             DamagedInputError: the WIM or its manifest is damaged.
             UnsupportedInputError: it is a WIM but no layer, or a layer of a later format.
         """
         self.path = path
-        self.wim = WimFile.open(path)
+        try:
+            self.wim = WimFile.open(path)
+        except FileNotFoundError as exc:
+            raise NotFoundError(what="The layer file", name=path, remedy="Check the path.") from exc
         try:
             self.manifest = _read_manifest(self.wim, path)
         except BaseException:
@@ -160,9 +164,12 @@ class LayerWriter:
 
         Raises:
             AlreadyExistsError: there is a file of that name.
+            NotFoundError: there is no such folder.
         """
         if path.exists():
             raise AlreadyExistsError(what="The layer file", name=path, remedy="Choose another name.")
+        if not path.parent.is_dir():
+            raise NotFoundError(what="The folder", name=path.parent, remedy="Check the path.")
         self.path = path
         self._compression = compression
         plain = compression is Compression.NONE

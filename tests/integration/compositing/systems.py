@@ -143,11 +143,16 @@ def convert(source: Path, out: Path, fmt: DiskFormat, source_fmt: DiskFormat = D
     return out
 
 
-def root_offset(disk: Path) -> int:
-    """Where the last partition begins."""
+def root_place(disk: Path) -> tuple[int, int]:
+    """Where the last partition begins, and how long it is, in bytes."""
     with open_disk(disk) as blocks:
         table = read_partition_table(blocks)
-        return table.partitions[-1].first_lba * table.sector_bytes
+        last = table.partitions[-1]
+        return last.first_lba * table.sector_bytes, last.sectors * table.sector_bytes
+
+
+def root_offset(disk: Path) -> int:
+    return root_place(disk)[0]
 
 
 def as_raw(disk: Path, fmt: DiskFormat) -> Path:

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekiso.errors import AlreadyExistsError, DamagedInputError, SekisoError, UnsupportedInputError
+from sekiso.errors import (
+    AlreadyExistsError,
+    DamagedInputError,
+    NotFoundError,
+    SekisoError,
+    UnsupportedInputError,
+)
 from sekiso.model.layer import GuestFamily, LayerKind, LayerManifest, Provenance
 from sekiso.store.layer_file import MANIFEST_PROPERTY, LayerFile, LayerWriter
 from sekiso.wim.tree import Node, find, new_root, walk
@@ -108,6 +114,13 @@ def test_an_existing_file_is_refused_and_stays(tmp_path: Path) -> None:
     with pytest.raises(AlreadyExistsError):
         LayerWriter(path)
     assert path.read_bytes() == b"precious"
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="The layer file"):
+        LayerFile(tmp_path / "none.wim")
+    with pytest.raises(NotFoundError, match="The folder"):
+        LayerWriter(tmp_path / "no" / "layer.wim")
 
 
 def test_a_writer_that_is_left_early_leaves_nothing(tmp_path: Path) -> None:
