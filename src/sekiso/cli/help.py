@@ -16,7 +16,9 @@ from sekiso.errors import Family
 _MOST_CELLS = 100
 _FIRST_COLUMN_CELLS = 32
 _NEVER_FIRST = "、。，．）」』】!?！？ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ…:;)"
-_NEVER_LAST = "（「『【("
+_NEVER_LAST = "（「『【(["
+#: Kinds of values.
+_KINDS = (mark("TEXT"), mark("PATH"), mark("SIZE"))
 
 #: What each exit code says.
 EXIT_CODES: tuple[tuple[int, str], ...] = (

@@ -50,7 +50,8 @@ _WORDS = {
 REMARKS = (
     mark("the base of the image"),
     mark("apps by priority"),
-    mark("fits the image to its platform"),
+    mark("platform goes on top"),
+    mark("libwim applies the merged tree once, straight to the file system"),
     mark("the composed tree's own file system"),
     mark("content is copied straight from the layer files into the file system, in order"),
     mark("to a {format} disk that Hyper-V attaches"),

@@ -163,9 +163,11 @@ def _show(result: RunResult, *, as_json: bool) -> None:
             ),
             (
                 "Reported after",
-                "" if result.reported_s is None else say("{seconds} s", seconds=f"{result.reported_s:.1f}"),
+                ""
+                if result.reported_s is None
+                else say("{seconds} seconds", seconds=f"{result.reported_s:.1f}"),
             ),
-            ("Ended after", say("{seconds} s", seconds=f"{result.elapsed_s:.1f}")),
+            ("Ended after", say("{seconds} seconds", seconds=f"{result.elapsed_s:.1f}")),
         ]
     )
     for item in (*report.hooks, *report.run_once):

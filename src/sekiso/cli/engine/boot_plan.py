@@ -118,7 +118,7 @@ def show_plan(plan: PlannedMachine, *, as_json: bool) -> None:
             ("Secure Boot", say("enforced") if plan.secure_boot else say("off")),
             ("Trusted signatures", plan.secure_boot_template if plan.secure_boot else ""),
             ("Ends", ends),
-            ("Waits at most", say("{seconds} s", seconds=number(int(plan.timeout_s)))),
+            ("Waits at most", say("{seconds} seconds", seconds=number(int(plan.timeout_s)))),
         ]
     )
     rows = [
