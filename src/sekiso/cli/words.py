@@ -51,6 +51,8 @@ REMARKS = (
     mark("the base of the image"),
     mark("apps by priority"),
     mark("platform goes on top"),
+    *(mark("content"), mark("attributes"), mark("times"), mark("security"), mark("links")),
+    *(mark("streams"), mark("reparse"), mark("short-name"), mark("folder-times"), mark("access-time")),
     mark("libwim applies the merged tree once, straight to the file system"),
     mark("the composed tree's own file system"),
     mark("content is copied straight from the layer files into the file system, in order"),
