@@ -105,6 +105,8 @@ class _Comparison:
         for name in before.keys() - after.keys():
             self._deleted.append(_join(path, name))
         for name, number in after.items():
+            if self._is_settled(before.get(name), number):
+                continue
             here = _join(path, name)
             kid = self._modified.inode(number)
             earlier = self._earlier(before.get(name), kid)
@@ -112,6 +114,15 @@ class _Comparison:
                 yield here, self._compare_folder(here, earlier, kid), kid, depth
             else:
                 self._compare_file(here, earlier, kid)
+
+    def _is_settled(self, before: int | None, number: int) -> bool:
+        """Whether a name stands for the same inode as before, which is no folder and has not changed.
+
+        Its other names, if it has some, are then the same too: losing or gaining one changes the inode.
+        """
+        if self._suspects is None or before != number or number in self._suspects:
+            return False
+        return not self._modified.tables.is_folder(number)
 
     def _earlier(self, number: int | None, kid: Inode) -> Inode | None:
         """Return the inode that had the name before; the same one where nothing says it differs."""
