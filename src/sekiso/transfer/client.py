@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sekiso.errors import AlreadyExistsError, NotFoundError
+from sekiso.errors import AlreadyExistsError, NoSpaceError, NotFoundError
 from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
 from sekiso.transfer.errors import (
     TransferContentError,
@@ -33,7 +34,7 @@ from sekiso.transfer.packets import (
     parse_ack,
     parse_content_range,
 )
-from sekiso.transfer.partial import DiskPartFile, PartBusyError, PartExistsError
+from sekiso.transfer.partial import DiskPartFile, Entry, PartBusyError, PartExistsError
 from sekiso.transfer.receiving import BadLeafError, PartLostError, Receiver
 from sekiso.transfer.wire import PIECE_BYTES, BrokenError, Patience, RemoteFile, Wire
 
@@ -93,19 +94,35 @@ def download_file(
 
     Raises:
         AlreadyExistsError: something has the target's name, or another process is fetching it.
+        NoSpaceError: it does not fit.
         TransferInterruptedError: the connection broke too often.
         TransferRefusedError: the other side refuses.
         TransferCertificateError: the other side's certificate is not accepted.
         TransferContentError: the content is not what was promised.
         CanceledError: the work was canceled; what arrived is kept, see `forget_download`.
     """
-    if os.path.lexists(target):
+    if os.path.lexists(target) and not _part_paths(target)[1].exists():
         raise _taken(target)
     part = _open_part(target)
     try:
+        if os.path.lexists(target):
+            _finish_publishing(part, target, manifest)
+            return
         _Download(Wire(remote, target), target, manifest, part, progress, patience or Patience()).run()
     finally:
         part.close()
+
+
+def _finish_publishing(part: DiskPartFile, target: Path, manifest: Manifest) -> None:
+    """The target is there: right if a former call made it and was killed at the very end."""
+    if part.entries[:1] != [_head(manifest)] or {"state": "publishing"} not in part.entries:
+        raise _taken(target)
+    part.publish()
+    part.discard()
+
+
+def _head(manifest: Manifest) -> Entry:
+    return {"root": manifest.root}
 
 
 def forget_download(target: Path) -> None:
@@ -148,7 +165,7 @@ class _Download:
         self._receiver = self._resume()
 
     def _resume(self) -> Receiver:
-        head = {"root": self._manifest.root}
+        head = _head(self._manifest)
         if self._part.entries and self._part.entries[0] == head:
             try:
                 return Receiver(self._part, self._manifest)
@@ -158,6 +175,7 @@ class _Download:
         return Receiver(self._part, self._manifest)
 
     def run(self) -> None:
+        self._check_space()
         self._progress.step("Receiving the file", total=self._manifest.size_bytes)
         try:
             while self._receiver.next_offset < self._manifest.size_bytes:
@@ -176,6 +194,12 @@ class _Download:
             if self._part.entries:
                 self._receiver.checkpoint()
         self._finish()
+
+    def _check_space(self) -> None:
+        needed = self._manifest.size_bytes - self._receiver.next_offset
+        free = shutil.disk_usage(self._target.parent).free
+        if free < needed:
+            raise NoSpaceError(path=self._target.parent, needed_bytes=needed, free_bytes=free)
 
     def _answer_bad_leaf(self, exc: BadLeafError) -> None:
         self._wire.close()
@@ -298,7 +322,7 @@ def cancel_upload(remote: RemoteFile, source: Path, *, state: Path) -> None:
 
 
 class _SessionMemory:
-    """Remembers the session of an upload in a small file. The URL is remembered as a hash: it may hold a secret."""
+    """Remembers the session of an upload in a file, the URL only as a hash: it may hold a secret."""
 
     def __init__(self, path: Path, url: str) -> None:
         self._path = path
@@ -408,13 +432,22 @@ class _Upload:
             at = span.first
             while at <= span.last:
                 check_canceled(self._progress)
-                data = os.pread(self._fd, min(PIECE_BYTES, span.last + 1 - at), at)
+                data = self._read(min(PIECE_BYTES, span.last + 1 - at), at)
                 if not data:
                     raise self._changed()
                 send(data)
                 at += len(data)
 
         return send_body
+
+    def _read(self, size_bytes: int, at: int) -> bytes:
+        try:
+            return os.pread(self._fd, size_bytes, at)
+        except OSError as exc:
+            # Not to be taken for a broken connection.
+            raise TransferContentError(
+                path=self._source, leaf=at // LEAF_BYTES, offset=at, reason="The file cannot be read."
+            ) from exc
 
     def _close(self) -> bool:
         if self._stamp_now() != self._stamp:

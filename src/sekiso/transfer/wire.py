@@ -18,8 +18,8 @@ from sekiso.transfer.errors import TransferCertificateError, TransferRefusedErro
 from sekiso.transfer.grants import HEADER
 from sekiso.transfer.packets import Headers
 from sekiso.transfer.trust import (
-    AnyCertificate,
     Trust,
+    TrustedAuthority,
     UntrustedCertificateError,
     check_pin,
     reason_of,
@@ -29,6 +29,8 @@ from sekiso.transfer.trust import (
 log = logging.getLogger(__name__)
 #: How much is sent or received between two looks at cancellation.
 PIECE_BYTES = 1 << 20
+#: What is trusted unless told otherwise.
+SYSTEM_AUTHORITIES = TrustedAuthority()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class RemoteFile:
 
     url: str = field(repr=False)
     secret: str = field(default="", repr=False)
-    trust: Trust = AnyCertificate()
+    trust: Trust = SYSTEM_AUTHORITIES
     timeout_s: float = 300.0
 
 
