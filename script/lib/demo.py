@@ -164,7 +164,7 @@ def compose_image(demo: Demo, layers: list[Path], name: str, generation: int) ->
     )
     demo.size_of(image)
     plan = result["plan"]
-    demo.rows[-1].detail = f"{plan['entries']} entries, {len(plan['conflicts'])} conflicts"
+    demo.rows[-1].detail = f"{plan['entries']} entries, conflicts: {len(plan['conflicts'])}"
     return image
 
 
