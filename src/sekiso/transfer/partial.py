@@ -232,7 +232,7 @@ class MemoryPartFile:
         self._published, self._final = published, final
         self._data, self._durable = bytearray(), bytearray()
         self.entries: list[Entry] = []
-        self._gone = False
+        self.is_published = False
 
     def lose_power(self) -> None:
         """Forget what is not durable."""
@@ -274,12 +274,12 @@ class MemoryPartFile:
 
     def publish(self) -> None:
         """See `PartFile`."""
-        if self._gone:
+        if self.is_published:
             return
         if self._final in self._published:
             raise PartExistsError(self._final)
         self._published[self._final] = bytes(self._data)
-        self._gone = True
+        self.is_published = True
 
     def discard(self) -> None:
         """See `PartFile`."""

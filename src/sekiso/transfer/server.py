@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ class TransferApp:
         identify: Identify | None = None,
         most_requests: int = 256,
         threads: int = 8,
+        pool: Executor | None = None,
     ) -> None:
         """Serve what the grants allow.
 
@@ -57,10 +58,11 @@ class TransferApp:
                 own agent. Without it the secret of the grant is what proves the agent.
             most_requests: more at once are answered by 503.
             threads: threads for reading, writing and hashing.
+            pool: takes the place of those threads.
         """
         self._grants, self._sessions, self._identify = grants, sessions, identify
         self._most_requests, self._requests = most_requests, 0
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="transfer")
+        self._pool = pool or ThreadPoolExecutor(threads, thread_name_prefix="transfer")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or live through the server's start and stop (ASGI)."""

@@ -105,6 +105,10 @@ class SessionStore(Protocol):
         """
         ...
 
+    def peek(self, session_id: str) -> SessionHead | None:
+        """Return a session's head without taking hold of it; None if there is no such session."""
+        ...
+
     def ids(self) -> list[str]:
         """Return the ids of all sessions, closed ones too."""
         ...
@@ -140,6 +144,11 @@ class DiskSessionStore:
             journal.unlink(missing_ok=True)
             return None
         return self._part(session_id, head.final)
+
+    def peek(self, session_id: str) -> SessionHead | None:
+        """See `SessionStore`."""
+        journal = self._journal(session_id)
+        return _read_head(journal) if journal.exists() else None
 
     def _part(self, session_id: str, final: Path) -> DiskPartFile:
         return DiskPartFile(
@@ -183,8 +192,13 @@ class MemorySessionStore:
 
     def lose_power(self) -> None:
         """Forget everything that is not durable."""
+        self._parts = {key: part for key, part in self._parts.items() if part.entries}
         for part in self._parts.values():
             part.lose_power()
+
+    def incomplete(self) -> int:
+        """Return how many sessions hold data that is not published."""
+        return sum(bool(part.entries) and not part.is_published for part in self._parts.values())
 
     def create(self, head: SessionHead) -> PartFile:
         """See `SessionStore`."""
@@ -198,6 +212,11 @@ class MemorySessionStore:
         """See `SessionStore`."""
         part = self._parts.get(session_id)
         return part if part is not None and part.entries else None
+
+    def peek(self, session_id: str) -> SessionHead | None:
+        """See `SessionStore`."""
+        part = self.open(session_id)
+        return None if part is None else SessionHead.from_entry(part.entries[0])
 
     def ids(self) -> list[str]:
         """See `SessionStore`."""
@@ -423,18 +442,9 @@ class Sessions:
     def _of_grant(self, grant_id: str) -> SessionHead | None:
         with self._guard:
             if self._by_grant is None:
-                heads = [self._peek(session_id) for session_id in self._store.ids()]
+                heads = [self._store.peek(session_id) for session_id in self._store.ids()]
                 self._by_grant = {head.grant_id: head for head in heads if head is not None}
             return self._by_grant.get(grant_id)
-
-    def _peek(self, session_id: str) -> SessionHead | None:
-        part = _opened(self._store, session_id)
-        if part is None:
-            return None
-        try:
-            return SessionHead.from_entry(part.entries[0])
-        finally:
-            part.close()
 
     def hold(self, session_id: str, *, url: str, principal: str, expected: Manifest | None) -> UploadSession:
         """Take a session for one request; give it back with `let_go`.
@@ -530,8 +540,7 @@ class Sessions:
     def _is_over(self, session_id: str, is_granted: Callable[[str], bool]) -> bool:
         if self._clock() - self._store.touched_s(session_id) > self._idle_s:
             return True
-        held = self._open.get(session_id)
-        head = held.head if held else self._peek(session_id)
+        head = self._store.peek(session_id)
         return head is not None and not is_granted(head.grant_id)
 
     def close(self) -> None:

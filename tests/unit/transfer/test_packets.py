@@ -39,7 +39,8 @@ def raw(fields: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
 
 def test_the_transcripts_hold_what_they_should() -> None:
     kinds = [request.fields["bits-packet-type"] for request, _ in uploads()]
-    assert kinds == ["Create-Session", "Fragment", "Ping", "Close-Session", "Create-Session", "Ping", "Fragment", "Close-Session"]
+    first = ["Create-Session", "Fragment", "Ping", "Close-Session"]
+    assert kinds == [*first, "Create-Session", "Ping", "Fragment", "Close-Session"]
     assert len(messages()) == 20
 
 
