@@ -24,7 +24,8 @@ from sekiso.disks.ntfs import changes_between as ntfs_changes
 from sekiso.disks.open import allocated_ranges, open_disk
 from sekiso.disks.volume import Volume, VolumeChanges
 from sekiso.errors import AlreadyExistsError, Family, RuleError, SekisoError, UnsupportedInputError
-from sekiso.guests.base import DiskContents, DiskVolume, GuestFamilySupport
+from sekiso.guests.base import GuestFamilySupport
+from sekiso.guests.importing import DiskContents, DiskVolume
 from sekiso.model.layer import LayerKind, LayerManifest
 from sekiso.model.progress import NO_PROGRESS, Progress
 from sekiso.store.layer_file import Compression, LayerFile, LayerWriter

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sekiso.disks.volume import Volume, VolumeChanges
-from sekiso.guests.base import ExclusionMatcher, GuestFamilySupport
+from sekiso.guests.base import GuestFamilySupport
+from sekiso.guests.exclusions import ExclusionMatcher
 from sekiso.wim.blobs import HashSink
 from sekiso.wim.tree import Node, find
 

@@ -16,15 +16,9 @@ from sekiso.compositing.files import ComposedFiles
 from sekiso.compositing.plan import Action, Conflict, ConflictKind, PlannedLayer
 from sekiso.compositing.sparse import without_sparseness
 from sekiso.compositing.stack import LayerStack
-from sekiso.guests.base import (
-    BootPlan,
-    BootRequest,
-    Generalization,
-    GuestFamilySupport,
-    KeyConflict,
-    LayerChange,
-    StructuredMerger,
-)
+from sekiso.guests.base import GuestFamilySupport
+from sekiso.guests.booting import BootPlan, BootRequest, Generalization
+from sekiso.guests.merging import KeyConflict, LayerChange, StructuredMerger
 from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
 from sekiso.store.layer_file import LayerFile, tree_digest
 from sekiso.wim.merge import LayerTree, MergedTree, merge

@@ -14,7 +14,7 @@ from sekiso.disks.partitions import Partition, read_partition_table
 from sekiso.disks.recognise import recognise_filesystem
 from sekiso.disks.volume import Volume
 from sekiso.errors import DirtyVolumeError, UnsupportedInputError
-from sekiso.guests.base import DiskContents, DiskVolume
+from sekiso.guests.importing import DiskContents, DiskVolume
 
 _BOOT_AREA_BYTES = 1 << 20
 #: Guest families know file systems by the names blkid(8) gives them.

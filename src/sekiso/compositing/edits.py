@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hashlib import sha1 as new_sha1
 
 from sekiso.compositing.plan import Action
-from sekiso.guests.base import MakeFolder, Remove, TreeEdit, WriteFile, WriteSymlink
+from sekiso.guests.edits import MakeFolder, Remove, TreeEdit, WriteFile, WriteSymlink
 from sekiso.wim.symlinks import symlink_reparse
 from sekiso.wim.tree import DIRECTORY, NO_BLOB, NORMAL, REPARSE_POINT, Node, Reparse, UnixData, find
 

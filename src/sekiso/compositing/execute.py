@@ -31,7 +31,7 @@ from sekiso.disks.ntfs_format import format_ntfs
 from sekiso.disks.partitions import Partition, PartitionTable, write_boot_code, write_partition_table
 from sekiso.disks.vhdx.inplace import raw_becomes_vhdx
 from sekiso.errors import AlreadyExistsError, DamagedInputError, NoSpaceError, NotFoundError
-from sekiso.guests.base import PartitionRole, PartitionScheme
+from sekiso.guests.booting import PartitionRole, PartitionScheme
 from sekiso.model.machine import DiskAllocation, DiskFormat
 from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
 from sekiso.wim import libwim

@@ -12,7 +12,7 @@ _MAX_LINKS = 40  # as Linux has it: path_resolution(7)
 
 
 class ComposedFiles:
-    """`guests.base.FileAccess` over a tree and the content behind it."""
+    """`guests.edits.FileAccess` over a tree and the content behind it."""
 
     def __init__(self, root: Node, read_blob: Callable[[bytes], bytes], *, case_sensitive: bool) -> None:
         """Begin.

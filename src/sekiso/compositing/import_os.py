@@ -12,7 +12,8 @@ from sekiso.compositing.edits import TreeEditor
 from sekiso.compositing.files import ComposedFiles
 from sekiso.compositing.systems import System, read_system, recognise_system
 from sekiso.errors import AlreadyExistsError
-from sekiso.guests.base import GuestFamilySupport, ImportPlan
+from sekiso.guests.base import GuestFamilySupport
+from sekiso.guests.importing import ImportPlan
 from sekiso.model.layer import BootFacts, LayerKind, LayerManifest, Provenance
 from sekiso.model.progress import NO_PROGRESS, Progress
 from sekiso.store.layer_file import Compression, LayerWriter

@@ -9,7 +9,7 @@ from sekiso.compositing.disk_reading import open_contents
 from sekiso.compositing.families import all_families
 from sekiso.disks.image import DiskFacts, inspect
 from sekiso.disks.volume import VolumeFacts
-from sekiso.guests.base import DiskContents
+from sekiso.guests.importing import DiskContents
 from sekiso.store.layer_file import LayerFile, LayerSummary
 from sekiso.wim.tree import walk
 

@@ -12,7 +12,7 @@ from sekiso.compositing.stack import LayerStack
 from sekiso.disks.ext4 import estimate_size_bytes
 from sekiso.disks.sizes import plan_size
 from sekiso.errors import RuleError
-from sekiso.guests.base import PartitionRole, PartitionScheme, WantedPartition
+from sekiso.guests.booting import PartitionRole, PartitionScheme, WantedPartition
 from sekiso.model.layer import GuestFamily
 from sekiso.model.machine import Generation
 from sekiso.wim.tree import Node, blobs_of, nodes

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from sekiso.guests.base import DiskIdentifiers, Generalization
+from sekiso.guests.booting import DiskIdentifiers, Generalization
 from sekiso.model.canonical import content_id
 from sekiso.model.layer import GuestFamily, LayerKind
 from sekiso.model.machine import DiskAllocation, DiskFormat, Generation

@@ -11,7 +11,8 @@ from sekiso.compositing.layout import DiskLayout, lay_out
 from sekiso.compositing.plan import Action, ComposePlan, DiskIdentity, new_identity
 from sekiso.compositing.request import ComposeRequest, check_request
 from sekiso.compositing.stack import LayerStack
-from sekiso.guests.base import BootRequest, GuestFamilySupport
+from sekiso.guests.base import GuestFamilySupport
+from sekiso.guests.booting import BootRequest
 from sekiso.model.layer import GuestFamily
 from sekiso.model.machine import DiskFormat
 from sekiso.model.progress import NO_PROGRESS, Progress

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sekiso.errors import RuleError
-from sekiso.guests.base import Generalization
+from sekiso.guests.booting import Generalization
 from sekiso.model.machine import DiskAllocation, DiskFormat, Generation, disk_format_violations
 
 

@@ -7,14 +7,9 @@ from dataclasses import dataclass, replace
 
 from sekiso.compositing.families import all_families
 from sekiso.errors import UnsupportedInputError
-from sekiso.guests.base import (
-    DiskContents,
-    DiskVolume,
-    ExclusionMatcher,
-    GuestFamilySupport,
-    ImportPlan,
-    MountedVolume,
-)
+from sekiso.guests.base import GuestFamilySupport
+from sekiso.guests.exclusions import ExclusionMatcher
+from sekiso.guests.importing import DiskContents, DiskVolume, ImportPlan, MountedVolume
 from sekiso.model.layer import BootFacts
 from sekiso.model.progress import NO_PROGRESS, Progress
 from sekiso.wim.blobs import BlobSink

@@ -15,7 +15,7 @@ from sekiso.compositing.families import support_for
 from sekiso.compositing.plan import ComposePlan, plan_from_dict
 from sekiso.compositing.sparse import without_sparseness
 from sekiso.errors import DamagedInputError, NotFoundError, VerificationError
-from sekiso.guests.base import PartitionScheme
+from sekiso.guests.booting import PartitionScheme
 from sekiso.model.layer import GuestFamily
 from sekiso.model.progress import NO_PROGRESS, Progress, check_canceled
 from sekiso.store.layer_file import LayerFile, tree_digest

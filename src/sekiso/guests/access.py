@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from sekiso.guests.base import MakeFolder, Remove, TreeEdit, WriteFile, WriteSymlink
+from sekiso.guests.edits import MakeFolder, Remove, TreeEdit, WriteFile, WriteSymlink
 
 MAX_LINKS = 40
 

@@ -11,23 +11,18 @@ from collections.abc import Callable, Sequence
 
 from sekiso.disks.volume import Volume
 from sekiso.errors import UnsupportedInputError
-from sekiso.guests.base import (
-    BootPlan,
-    BootRequest,
+from sekiso.guests.booting import BootPlan, BootRequest, Generalization
+from sekiso.guests.edits import FileAccess, TreeEdit
+from sekiso.guests.exclusions import Exclusion
+from sekiso.guests.importing import (
     DiskContents,
     DiskVolume,
-    Exclusion,
-    FileAccess,
-    Generalization,
     ImportPlan,
-    LayerChange,
-    Merged,
     MountedVolume,
     Refusal,
     SkippedVolume,
-    StructuredMerger,
-    TreeEdit,
 )
+from sekiso.guests.merging import LayerChange, Merged, StructuredMerger
 from sekiso.model.layer import BootFacts, GuestFamily
 from sekiso.model.machine import Generation
 

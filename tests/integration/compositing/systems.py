@@ -19,7 +19,7 @@ from sekiso.compositing.stack import LayerStack
 from sekiso.compositing.verify import verify_image
 from sekiso.disks.open import open_disk
 from sekiso.disks.partitions import read_partition_table
-from sekiso.guests.base import Generalization
+from sekiso.guests.booting import Generalization
 from sekiso.model.machine import DiskFormat, Generation
 from sekiso.model.progress import NO_PROGRESS, Progress
 from sekiso.store.layer_file import Compression

@@ -11,7 +11,7 @@ import pytest
 
 from sekiso.compositing.verify import verify_layer
 from sekiso.errors import UnsupportedInputError
-from sekiso.guests.base import Generalization
+from sekiso.guests.booting import Generalization
 from sekiso.model.layer import GuestFamily
 from sekiso.model.machine import DiskFormat
 from sekiso.store.layer_file import Compression, LayerFile

@@ -8,17 +8,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from sekiso.guests.base import (
-    BootPlan,
-    BootRequest,
-    DiskIdentifiers,
-    MakeFolder,
-    PartitionRole,
-    Remove,
-    TreeEdit,
-    WriteFile,
-    WriteSymlink,
-)
+from sekiso.guests.booting import BootPlan, BootRequest, DiskIdentifiers, PartitionRole
+from sekiso.guests.edits import MakeFolder, Remove, TreeEdit, WriteFile, WriteSymlink
 from sekiso.model.machine import Generation
 
 MIB = 1 << 20

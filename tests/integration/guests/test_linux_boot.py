@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sekiso.guests.access import FolderFiles
-from sekiso.guests.base import Generalization
+from sekiso.guests.booting import Generalization
 from sekiso.guests.linux import LinuxSupport
 from sekiso.guests.linux.dpkg import package_list_sha256
 from tests.integration.guests.disks import apply, make_disk, request, run, run_once_disk

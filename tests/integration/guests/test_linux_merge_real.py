@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from sekiso.guests.access import FolderFiles
-from sekiso.guests.base import ExclusionMatcher, KeyConflict, LayerChange
+from sekiso.guests.exclusions import ExclusionMatcher
 from sekiso.guests.linux import LinuxSupport
 from sekiso.guests.linux.dpkg import package_list
+from sekiso.guests.merging import KeyConflict, LayerChange
 from tests.integration.guests.disks import run
 from tests.integration.guests.packages import make_package
 

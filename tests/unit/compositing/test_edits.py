@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from sekiso.compositing.edits import TreeEditor, filetime
-from sekiso.guests.base import MakeFolder, Remove, WriteFile, WriteSymlink
+from sekiso.guests.edits import MakeFolder, Remove, WriteFile, WriteSymlink
 from sekiso.wim.symlinks import symlink_target
 from sekiso.wim.tree import NO_BLOB, find
 

@@ -8,16 +8,8 @@ import pytest
 
 from sekiso.errors import UnsupportedInputError
 from sekiso.guests.access import FolderFiles, MemoryFiles
-from sekiso.guests.base import (
-    BootRequest,
-    DiskIdentifiers,
-    Generalization,
-    PartitionRole,
-    PartitionScheme,
-    Remove,
-    WriteFile,
-    WriteSymlink,
-)
+from sekiso.guests.booting import BootRequest, DiskIdentifiers, Generalization, PartitionRole, PartitionScheme
+from sekiso.guests.edits import Remove, WriteFile, WriteSymlink
 from sekiso.guests.linux import LinuxSupport
 from sekiso.guests.linux.dpkg import package_list, packages, unmet
 from sekiso.guests.linux.grub_bios import MODULES, dependencies

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekiso.errors import DamagedInputError
-from sekiso.guests.base import LayerChange, Merged, StructuredMerger
 from sekiso.guests.linux import LinuxSupport
+from sekiso.guests.merging import LayerChange, Merged, StructuredMerger
 
 MERGERS = LinuxSupport().mergers()
 STATUS, PASSWD, GROUP = "/var/lib/dpkg/status", "/etc/passwd", "/etc/group"

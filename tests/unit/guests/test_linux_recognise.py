@@ -9,7 +9,8 @@ import pytest
 from sekiso.disks.volume import VolumeFacts
 from sekiso.errors import UnsupportedInputError
 from sekiso.guests.access import MemoryFiles
-from sekiso.guests.base import DiskContents, DiskVolume, ExclusionMatcher
+from sekiso.guests.exclusions import ExclusionMatcher
+from sekiso.guests.importing import DiskContents, DiskVolume
 from sekiso.guests.linux import LinuxSupport
 from sekiso.guests.linux.fstab import parse_fstab, rewrite_fstab
 from sekiso.guests.linux.recognise import find_device, os_release

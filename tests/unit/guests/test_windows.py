@@ -8,16 +8,11 @@ import pytest
 
 from sekiso.disks.volume import VolumeFacts
 from sekiso.errors import UnsupportedInputError
-from sekiso.guests.base import (
-    BootRequest,
-    DiskContents,
-    DiskIdentifiers,
-    DiskVolume,
-    ExclusionMatcher,
-    Generalization,
-    GuestFamilySupport,
-    LayerChange,
-)
+from sekiso.guests.base import GuestFamilySupport
+from sekiso.guests.booting import BootRequest, DiskIdentifiers, Generalization
+from sekiso.guests.exclusions import ExclusionMatcher
+from sekiso.guests.importing import DiskContents, DiskVolume
+from sekiso.guests.merging import LayerChange
 from sekiso.guests.windows import CAPTURE_EXCLUSIONS, IMPORT_EXCLUSIONS, HiveGuard, WindowsSupport
 from sekiso.model.layer import GuestFamily
 from sekiso.model.machine import Generation

@@ -20,7 +20,7 @@ from sekiso.compositing.planning import plan_image
 from sekiso.compositing.request import ComposeRequest
 from sekiso.compositing.stack import LayerStack
 from sekiso.compositing.verify import verify_image
-from sekiso.guests.base import Generalization
+from sekiso.guests.booting import Generalization
 from sekiso.model.machine import DiskAllocation, DiskFormat, Generation
 
 _SUFFIXES = {

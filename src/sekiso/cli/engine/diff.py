@@ -12,7 +12,7 @@ from sekiso.cli.options import INPUT_FILE, json_option, quiet_option
 from sekiso.cli.output import print_json, print_table
 from sekiso.cli.progress import make_progress
 from sekiso.compositing.compare import compare, read_held_tree
-from sekiso.guests.base import Exclusion, ExclusionMatcher
+from sekiso.guests.exclusions import Exclusion, ExclusionMatcher
 
 
 @click.command(cls=SekisoCommand)

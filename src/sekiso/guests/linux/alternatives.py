@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sekiso.errors import DamagedInputError
-from sekiso.guests.base import FileAccess, TreeEdit, WriteSymlink
+from sekiso.guests.edits import FileAccess, TreeEdit, WriteSymlink
 from sekiso.guests.linux.records import KeyedMerger, Records
 
 FOLDER = "/var/lib/dpkg/alternatives"

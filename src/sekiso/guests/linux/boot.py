@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from sekiso.errors import UnsupportedInputError
-from sekiso.guests.base import (
+from sekiso.guests.booting import (
     BootPlan,
     BootRequest,
     DiskBytes,
-    FileAccess,
-    MakeFolder,
     PartitionRole,
     PartitionScheme,
-    TreeEdit,
     WantedPartition,
-    WriteFile,
 )
+from sekiso.guests.edits import FileAccess, MakeFolder, TreeEdit, WriteFile
 from sekiso.guests.linux.fstab import rewrite_fstab
 from sekiso.guests.linux.grub_bios import bios_boot_code
 from sekiso.guests.linux.grub_efi import esp_files

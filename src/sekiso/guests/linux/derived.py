@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sekiso.guests.base import LayerChange, Merged
+from sekiso.guests.merging import LayerChange, Merged
 
 
 class DerivedMerger:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sekiso.guests.base import Exclusion
+from sekiso.guests.exclusions import Exclusion
 
 _VOLATILE = (
     ("/proc/**", "The kernel makes it while the machine runs.", "FHS 3.0, 6.1.5"),

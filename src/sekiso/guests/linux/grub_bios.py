@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sekiso import process
 from sekiso.errors import UnsupportedInputError
-from sekiso.guests.base import FileAccess
+from sekiso.guests.edits import FileAccess
 
 FOLDER = "/usr/lib/grub/i386-pc"
 PACKAGE = "grub-pc-bin"

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from sekiso.errors import UnsupportedInputError
-from sekiso.guests.base import EspFile, FileAccess
+from sekiso.guests.booting import EspFile
+from sekiso.guests.edits import FileAccess
 
 SHIM = (
     "/usr/lib/shim/shimx64.efi.signed",

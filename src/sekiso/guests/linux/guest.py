@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sekiso.guests.base import (
-    BootPlan,
-    BootRequest,
-    DiskContents,
-    Exclusion,
-    FileAccess,
-    Generalization,
-    ImportPlan,
-    StructuredMerger,
-    TreeEdit,
-)
+from sekiso.guests.booting import BootPlan, BootRequest, Generalization
+from sekiso.guests.edits import FileAccess, TreeEdit
+from sekiso.guests.exclusions import Exclusion
+from sekiso.guests.importing import DiskContents, ImportPlan
 from sekiso.guests.linux.alternatives import link_edits
 from sekiso.guests.linux.boot import boot_plan
 from sekiso.guests.linux.exclusions import CAPTURE_EXCLUSIONS
@@ -23,6 +16,7 @@ from sekiso.guests.linux.mergers import LINUX_MERGERS
 from sekiso.guests.linux.pending import pending_packages
 from sekiso.guests.linux.recognise import recognise
 from sekiso.guests.linux.tooling import first_boot_edits, tool_edits
+from sekiso.guests.merging import StructuredMerger
 from sekiso.model.layer import GuestFamily
 
 

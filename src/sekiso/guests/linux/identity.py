@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from sekiso.guests.base import FileAccess, Generalization, Remove, TreeEdit, WriteFile, WriteSymlink
+from sekiso.guests.booting import Generalization
+from sekiso.guests.edits import FileAccess, Remove, TreeEdit, WriteFile, WriteSymlink
 from sekiso.guests.linux.tooling import has_systemd, unit_edits
 
 #: Removed from every image: sharing these would be a hole.

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 from functools import cmp_to_key
 
-from sekiso.guests.base import FileAccess
+from sekiso.guests.edits import FileAccess
 from sekiso.guests.linux.versions import compare_versions
 
 #: Kernel options that name disks or file systems of the machine a layer came from.

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from sekiso.disks.volume import Volume
-from sekiso.guests.base import (
+from sekiso.guests.importing import (
     DiskContents,
     DiskVolume,
     ImportPlan,

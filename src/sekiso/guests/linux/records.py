@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sekiso.guests.base import KeyConflict, LayerChange, Merged
+from sekiso.guests.merging import KeyConflict, LayerChange, Merged
 
 #: Stands for the current content of the OS layer in conflicts.
 OS = "OS"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from sekiso.guests.base import FileAccess, MakeFolder, TreeEdit, WriteFile, WriteSymlink
+from sekiso.guests.edits import FileAccess, MakeFolder, TreeEdit, WriteFile, WriteSymlink
 
 HOME = "/usr/lib/sekiso"
 UNIT_FOLDER = "/usr/lib/systemd/system"
