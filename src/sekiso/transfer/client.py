@@ -360,6 +360,7 @@ class _Upload:
         self._fragment_bytes = _FRAGMENT_BYTES
         self._fd = -1
         self._stamp = (0, 0)
+        self._is_unsure = memory.next_offset > 0
 
     def run(self) -> None:
         self._fd = os.open(self._source, os.O_RDONLY | os.O_CLOEXEC)
@@ -382,11 +383,13 @@ class _Upload:
         try:
             is_done = self._exchange()
         except BrokenError as exc:
+            self._is_unsure = True
             self._attempts.failed(str(exc))
             return False
+        self._is_unsure = False
         if self._memory.next_offset > before:
             self._attempts.succeeded()
-        self._progress.advance(self._memory.next_offset)
+        self._progress.advance(self._stamp[0] if is_done else self._memory.next_offset)
         return is_done
 
     def _exchange(self) -> bool:
@@ -408,7 +411,9 @@ class _Upload:
     def _send_fragment(self) -> None:
         memory = self._memory
         size, first = self._stamp[0], memory.next_offset
-        last = min(first + self._fragment_bytes, size) - 1
+        # After a break the server may have more than it could say: one byte asks for its offset.
+        length = 1 if self._is_unsure else self._fragment_bytes
+        last = min(first + length, size) - 1
         span = ContentRange(first, last, size)
         ack = self._ask(Fragment(memory.session_id, span), self._body(span), also=(413, 416))
         if ack.status == 413:
