@@ -86,7 +86,7 @@ class LayerFile:
         """
         self.path = path
         try:
-            self.wim = WimFile.open(path)
+            self.wim = WimFile.open(path, check_table=False)
         except FileNotFoundError as exc:
             raise NotFoundError(what="The layer file", name=path, remedy="Check the path.") from exc
         try:

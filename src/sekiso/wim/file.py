@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sekiso.errors import DamagedInputError, NotFoundError, UnsupportedInputError
-from sekiso.wim.blobtable import BlobLocation, locate, parse_blob_table
+from sekiso.wim.blobtable import BlobLocation, BlobTable, locate, parse_blob_table
 from sekiso.wim.client import Worker
 from sekiso.wim.header import HEADER_BYTES, ResourceHeader, parse_header
 from sekiso.wim.metadata import parse_metadata
@@ -30,16 +31,17 @@ class WimFile:
     Attributes:
         path: the file.
         header: its header.
-        blobs: location of each blob by its SHA-1. The blobs of an image may lie in other files.
         images: name and properties of each image, in order.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, check_table: bool = True) -> None:
         self.path = path
         self._worker: Worker | None = None
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._read()
+            if check_table:
+                _ = self._table
         except BaseException:
             self.close()
             raise
@@ -47,12 +49,6 @@ class WimFile:
     def _read(self) -> None:
         self.file_bytes = os.lseek(self._fd, 0, os.SEEK_END)
         self.header = parse_header(os.pread(self._fd, HEADER_BYTES, 0), source=str(self.path))
-        raw = self._special(self.header.blob_table, "The blob table")
-        table = parse_blob_table(
-            raw, self.path, self.header, file_bytes=self.file_bytes, read_at=self._read_at
-        )
-        self.blobs: Mapping[bytes, BlobLocation] = table.blobs
-        self._metadata = table.metadata
         xml = self.header.xml
         if xml.size_bytes > MAX_XML_BYTES:
             raise self._damaged(xml.offset, f"The XML data claims {xml.size_bytes} bytes.")
@@ -63,16 +59,36 @@ class WimFile:
             offset=xml.offset,
         )
 
+    @cached_property
+    def _table(self) -> BlobTable:
+        raw = self._special(self.header.blob_table, "The blob table")
+        return parse_blob_table(
+            raw, self.path, self.header, file_bytes=self.file_bytes, read_at=self._read_at
+        )
+
+    @property
+    def blobs(self) -> Mapping[bytes, BlobLocation]:
+        """Location of each blob by its SHA-1. The blobs of an image may lie in other files.
+
+        Raises:
+            DamagedInputError: the blob table is damaged, if it was not checked when the file was opened.
+        """
+        return self._table.blobs
+
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, check_table: bool = True) -> Self:
         """Open a WIM file.
+
+        Args:
+            path: the file.
+            check_table: False leaves the blob table, which may be long, until it is needed.
 
         Raises:
             FileNotFoundError: there is no such file (and other `OSError` as they come).
             DamagedInputError: it is no WIM file, or a damaged one.
             UnsupportedInputError: it is split, pipable, encrypted or of an unknown version.
         """
-        return cls(path)
+        return cls(path, check_table=check_table)
 
     def close(self) -> None:
         """Close the file; harmless when repeated."""
@@ -113,7 +129,7 @@ class WimFile:
             DamagedInputError: it is damaged.
         """
         self._check_image(image)
-        sha1, location = self._metadata[image - 1]
+        sha1, location = self._table.metadata[image - 1]
         self._check_ratio(location, "The image metadata", _MAX_METADATA_RATIO)
         raw = b"".join(self._pieces(location))
         if hashlib.sha1(raw, usedforsecurity=False).digest() != sha1:
