@@ -212,3 +212,34 @@ class NoSpaceError(SekisoError):
     brief = "There is not enough free space at {path}."
     why = "{needed_bytes} bytes are needed, {free_bytes} are free."
     resolution = "Free some space or choose another place."
+
+
+class BusyError(SekisoError):
+    """Another task works on the object. Params: what, name, holder (what the task does), task (its id)."""
+
+    code = "busy"
+    family = Family.CONFLICT
+    retryable = True
+    brief = "{what} {name} is busy."
+    why = "The task {task} works on it: {holder}."
+    resolution = "Wait until that task has ended, or cancel it."
+
+
+class InUseError(SekisoError):
+    """The object cannot be removed because others use it. Params: what, name, users."""
+
+    code = "in-use"
+    family = Family.CONFLICT
+    brief = "{what} {name} is in use and cannot be deleted."
+    why = "It is used by: {users}."
+    resolution = "Remove it there first, or delete what uses it."
+
+
+class AmbiguousNameError(SekisoError):
+    """Several objects have the name. Params: what, name, ids."""
+
+    code = "ambiguous-name"
+    family = Family.CONFLICT
+    brief = "{what} {name} is not clear: several have this name."
+    why = "Their identifiers are {ids}."
+    resolution = "Use the identifier."

@@ -1,0 +1,1 @@
+"""What an agent does for each method of the contract."""

@@ -1,0 +1,1 @@
+"""The appliance's database: records by topic over SQLAlchemy, SQLite or PostgreSQL."""

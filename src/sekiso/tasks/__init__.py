@@ -1,0 +1,1 @@
+"""Durable tasks: the port to the workflow engine, and the flows."""
