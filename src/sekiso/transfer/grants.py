@@ -13,6 +13,7 @@ Only a hash of the secret is stored, it is compared in constant time, and neithe
 
 from __future__ import annotations
 
+import base64
 import enum
 import hashlib
 import hmac
@@ -193,14 +194,17 @@ class FolderGrantStore:
 class Grants:
     """Issues and checks grants; thread-safe."""
 
-    def __init__(self, store: GrantStore, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: GrantStore, *, clock: Callable[[], float] = time.time, master: bytes | None = None
+    ) -> None:
         """Keep the grants in `store`.
 
         Args:
             store: where they are kept.
             clock: seconds since the epoch.
+            master: secret from which grants with a key are derived; they cannot be issued without it.
         """
-        self._store, self._clock = store, clock
+        self._store, self._clock, self._master = store, clock, master
         self._guard = threading.Lock()
 
     def issue(
@@ -213,6 +217,7 @@ class Grants:
         name: str | None = None,
         manifest: Manifest | None = None,
         modified_s: int | None = None,
+        key: str | None = None,
     ) -> Ticket:
         """Allow one agent to move one file.
 
@@ -224,6 +229,8 @@ class Grants:
             name: what the URL calls it; the file's own name by default.
             manifest: what the file holds; a download needs it, an upload until it is closed.
             modified_s: time of the file version; now by default.
+            key: names the purpose: the same key gives the same address and secret again, so that work that
+                begins anew after a restart goes on with the transfer that it had begun. No secret.
 
         Raises:
             RuleError: the name cannot be part of a URL, or a download has no manifest.
@@ -239,10 +246,12 @@ class Grants:
                 reason="A file cannot be offered before its content is known.",
                 remedy="Hash the file first.",
             )
-        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        grant_id, secret = self._derive(key) if key is not None else _fresh()
         now_s = self._clock()
+        if modified_s is None and key is not None and (known := self._store.get(grant_id)) is not None:
+            modified_s = known.modified_s
         grant = Grant(
-            id=secrets.token_hex(_ID_BYTES),
+            id=grant_id,
             principal=principal,
             direction=direction,
             path=path,
@@ -300,6 +309,16 @@ class Grants:
             self._store.remove(grant_id)
         return len(gone)
 
+    def _derive(self, key: str) -> tuple[str, str]:
+        if self._master is None:
+            raise ValueError("grants with a key need a master secret")
+
+        def digest(label: bytes) -> bytes:
+            return hmac.digest(self._master or b"", label + key.encode(), "sha256")
+
+        secret = base64.urlsafe_b64encode(digest(b"secret\0")).rstrip(b"=").decode()
+        return digest(b"id\0")[:_ID_BYTES].hex(), secret
+
     def _is_over(self, grant_id: str) -> bool:
         grant = self._store.get(grant_id)
         return grant is None or self._clock() >= grant.expires_s
@@ -309,6 +328,10 @@ def split_key(key: str) -> tuple[str, str]:
     """Split the segment of a URL into identifier and secret; the secret is empty if it is not there."""
     grant_id, _, secret = key.partition(".")
     return grant_id, secret
+
+
+def _fresh() -> tuple[str, str]:
+    return secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
 
 
 def _hash(secret: str) -> bytes:

@@ -156,6 +156,7 @@ class ServerSettings:
         port: TCP port.
         certificate: certificate chain as PEM; None = no TLS.
         key: private key as PEM.
+        sessions: folder for upload sessions, each process has its own; None = in `state`.
     """
 
     state: Path
@@ -163,16 +164,17 @@ class ServerSettings:
     port: int = DEFAULT_PORT
     certificate: Path | None = None
     key: Path | None = None
+    sessions: Path | None = None
 
 
-def open_grants(state: Path) -> Grants:
+def open_grants(state: Path, *, master: bytes | None = None) -> Grants:
     """Return the grants in a server's state folder; the appliance issues them there."""
-    return Grants(FolderGrantStore(state / "grants"))
+    return Grants(FolderGrantStore(state / "grants"), master=master)
 
 
-def make_app(state: Path) -> TransferApp:
+def make_app(state: Path, sessions: Path | None = None) -> TransferApp:
     """Return the application for a state folder."""
-    return TransferApp(open_grants(state), Sessions(DiskSessionStore(state / "sessions")))
+    return TransferApp(open_grants(state), Sessions(DiskSessionStore(sessions or state / "sessions")))
 
 
 def serve(settings: ServerSettings) -> None:
@@ -192,4 +194,4 @@ def serve(settings: ServerSettings) -> None:
         # BITS on Server 2016 and 2019 has no TLS 1.3.
         ssl_protocol_min=SSLProtocols.tls12,
     )
-    server.serve(target_loader=partial(make_app, settings.state), wrap_loader=False)
+    server.serve(target_loader=partial(make_app, settings.state, settings.sessions), wrap_loader=False)

@@ -163,3 +163,28 @@ def test_a_damaged_grant_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(DamagedInputError):
         store.get("0" * 32)
     assert json.dumps(store.ids()) == json.dumps(["0" * 32])
+
+
+def test_a_grant_with_a_key_is_the_same_again(store: GrantStore, clock: Clock) -> None:
+    grants = Grants(store, clock=clock, master=b"m" * 32)
+
+    def again(key: str) -> Ticket:
+        return grants.issue(principal="a", direction=Direction.UPLOAD, path=Path("/x"), valid_s=60.0, key=key)
+
+    first = again("task.1.send")
+    clock.now_s += 30.0
+    second = again("task.1.send")
+    assert (first.secret, first.url_path()) == (second.secret, second.url_path())
+    assert second.grant.expires_s == clock.now_s + 60.0 and second.grant.modified_s == first.grant.modified_s
+    assert again("task.2.send").grant.id != first.grant.id
+    other = Grants(store, clock=clock, master=b"n" * 32)
+    foreign = other.issue(
+        principal="a", direction=Direction.UPLOAD, path=Path("/x"), valid_s=60.0, key="task.1.send"
+    )
+    assert foreign.grant.id != first.grant.id and foreign.secret != first.secret
+    assert grants.check(first.grant.id, first.secret, Direction.UPLOAD) is not None
+
+
+def test_a_key_needs_a_master_secret(grants: Grants) -> None:
+    with pytest.raises(ValueError, match="master"):
+        grants.issue(principal="a", direction=Direction.UPLOAD, path=Path("/x"), valid_s=60.0, key="k")
