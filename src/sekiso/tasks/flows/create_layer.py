@@ -1,0 +1,160 @@
+"""The flow `create-layer`: from a version that is asked for to its packaging machine that runs (LY-2).
+
+The task then waits for a person; `finalize-layer` goes on from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sekiso.agent.contract import (
+    ComposeDiskParams,
+    CreatePackagingParams,
+    DiskMade,
+    FileFacts,
+    PackagingParams,
+)
+from sekiso.agent.run_once import make_run_once_disk
+from sekiso.model.library import PackagingFacts
+from sekiso.model.task import TaskKind
+from sekiso.tasks.flows.boot_disks import compose_here
+from sekiso.tasks.flows.deps import Deps, tried
+from sekiso.tasks.flows.keeping import begin_version, forget_version, let_go
+from sekiso.tasks.flows.moving import ensure_layers, send
+from sekiso.tasks.flows.params import CreateLayerTask, pack, unpack
+from sekiso.tasks.flows.uploads import unpack_run_once
+from sekiso.tasks.port import Flow, FlowContext, Step, StepResult
+
+
+def create_layer_flow(deps: Deps) -> Flow:
+    """Return the flow; the boot disk is composed at the agent with offload, else here, and cached there."""
+
+    def task(ctx: FlowContext) -> CreateLayerTask:
+        return unpack(ctx.task.params, CreateLayerTask)
+
+    def prepare(ctx: FlowContext) -> StepResult:
+        asked = task(ctx)
+        begin_version(ctx, deps, asked.layer, asked.version)
+        return {}
+
+    def disk_params(ctx: FlowContext) -> ComposeDiskParams:
+        asked = task(ctx)
+        return ComposeDiskParams(
+            storage_path=asked.site.storage_path,
+            task_id=ctx.task.id,
+            recipe=asked.recipe,
+            target="packaging",
+            owner_id=asked.version.id,
+            cache_bytes=asked.site.cache_bytes,
+        )
+
+    def look(ctx: FlowContext) -> StepResult:
+        params = replace(disk_params(ctx), only_cached=True)
+        return pack(deps.call(ctx, task(ctx).site, "disk.compose", params))
+
+    def layers(ctx: FlowContext) -> StepResult:
+        return dict(ensure_layers(ctx, deps, task(ctx).site, task(ctx).recipe.identities))
+
+    def compose(ctx: FlowContext) -> StepResult:
+        return compose_here(ctx, deps, task(ctx).recipe)
+
+    def send_disk(ctx: FlowContext) -> StepResult:
+        disk = deps.scratch(ctx) / ctx.results["compose"]["name"]
+        return pack(send(ctx, deps, task(ctx).site, disk))
+
+    def place(ctx: FlowContext) -> StepResult:
+        params = disk_params(ctx)
+        if "send-disk" in ctx.results:
+            received = unpack(dict(ctx.results["send-disk"]), FileFacts)
+            params = replace(params, received=received.path)
+        return pack(deps.call(ctx, task(ctx).site, "disk.compose", params))
+
+    def run_once(ctx: FlowContext) -> StepResult:
+        disk = deps.scratch(ctx) / "run-once.raw"
+        if not disk.exists():
+            folder = unpack_run_once(deps.upload(task(ctx).run_once or ""), deps.scratch(ctx) / "run-once")
+            make_run_once_disk(folder, disk)
+        return pack(send(ctx, deps, task(ctx).site, disk))
+
+    def machine(ctx: FlowContext) -> StepResult:
+        asked = task(ctx)
+        boot_disk = unpack(dict(ctx.results.get("place") or ctx.results["look"]), DiskMade).path
+        params = CreatePackagingParams(
+            storage_path=asked.site.storage_path,
+            task_id=ctx.task.id,
+            version_id=asked.version.id,
+            machine_name=asked.machine_name,
+            hardware=asked.site.hardware,
+            boot_disk=boot_disk,
+            disk_format=asked.site.disk_format,
+            run_once=ctx.results["run-once"]["path"] if "run-once" in ctx.results else None,
+        )
+        return pack(deps.call(ctx, asked.site, "packaging.create", params))
+
+    def remember(ctx: FlowContext) -> StepResult:
+        asked = task(ctx)
+        made = ctx.results["machine"]
+        facts = PackagingFacts(
+            configuration_id=asked.site.configuration_id,
+            agent_id=asked.site.agent_id,
+            storage_path=asked.site.storage_path,
+            machine_id=made["machine_id"],
+            machine_name=made["machine_name"],
+        )
+        with deps.db.begin() as work:
+            version = work.versions.get(asked.version.id)
+            if version.packaging is None:
+                work.versions.replace(replace(version, packaging=facts))
+            work.versions.let_go(version.id, ctx.task.id)
+        tried(ctx, lambda: deps.clean_up(ctx, asked.site))
+        return {"version_id": asked.version.id, "layer_id": asked.layer.id, **made}
+
+    def undo(ctx: FlowContext, _reason: str) -> None:
+        asked = task(ctx)
+        params = PackagingParams(asked.site.storage_path, asked.version.id)
+        deps.ask(asked.site, "packaging.remove", params)
+        tried(ctx, lambda: deps.clean_up(ctx, asked.site))
+        forget_version(deps, asked.version.id, new_layer=asked.new_layer)
+
+    def ended(ctx: FlowContext, state: str) -> None:
+        asked = task(ctx)
+        let_go(deps, ctx, asked.version.id)
+        if asked.run_once is not None and state == "complete":
+            deps.upload(asked.run_once).unlink(missing_ok=True)
+
+    def waits(ctx: FlowContext) -> str | None:
+        name = ctx.results["machine"]["machine_name"]
+        if task(ctx).run_once is not None:
+            return f"The packaging machine {name} runs its script. It is finalized when it has shut down."
+        return f"Install what the layer is to hold in the packaging machine {name}, then shut it down."
+
+    def here(ctx: FlowContext) -> bool:
+        return not task(ctx).site.offload and not ctx.results["look"]["path"]
+
+    def missing(ctx: FlowContext) -> bool:
+        return not ctx.results["look"]["path"]
+
+    steps = (
+        Step("prepare", "Preparing", 1, prepare),
+        Step("look", "Looking into the layer disk cache", 1, look),
+        Step(
+            "layers",
+            "Copying layers to the agent",
+            30,
+            layers,
+            lambda ctx: task(ctx).site.offload,
+        ),
+        Step("compose", "Composing the boot disk", 30, compose, here),
+        Step("send-disk", "Copying the boot disk to the agent", 30, send_disk, here),
+        Step("place", "Making the boot disk at the agent", 30, place, missing),
+        Step(
+            "run-once",
+            "Preparing the run-once script",
+            5,
+            run_once,
+            lambda ctx: task(ctx).run_once is not None,
+        ),
+        Step("machine", "Starting the packaging machine", 5, machine),
+        Step("remember", "Cleaning up", 1, remember),
+    )
+    return Flow(TaskKind.CREATE_LAYER, steps, undo, ended, waits)

@@ -1,0 +1,98 @@
+"""What flows work with."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sekiso.agent.contract import CleanUpParams
+from sekiso.agent.granting import TransferAccess
+from sekiso.agent.port import AgentPort
+from sekiso.errors import SekisoError
+from sekiso.model.connector import TransferPolicy
+from sekiso.store.database.api import DatabasePort
+from sekiso.store.layers import LayerStore
+from sekiso.tasks.flows.params import Site
+from sekiso.tasks.port import FlowContext
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What flows work with.
+
+    Attributes:
+        db: the database.
+        agents: commands to agents.
+        layers: the appliance's layer store.
+        access: grants for transfers.
+        policy: how files travel now (config.json, CC-8).
+        settle: ends the wait of another task.
+        state: the appliance's state folder.
+        clock: Unix seconds.
+    """
+
+    db: DatabasePort
+    agents: AgentPort
+    layers: LayerStore
+    access: TransferAccess
+    policy: Callable[[], TransferPolicy]
+    settle: Callable[[str], None]
+    state: Path
+    clock: Callable[[], float] = time.time
+
+    def scratch(self, ctx: FlowContext) -> Path:
+        """Return the appliance's scratch folder of a task, which is there afterwards."""
+        folder = self.state / "scratch" / ctx.task.id
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def upload(self, upload_id: str) -> Path:
+        """Return the file that a user has uploaded."""
+        return self.state / "uploads" / f"{upload_id}.tar"
+
+    def call(self, ctx: FlowContext, site: Site, method: str, params: Any, *, name: str = "") -> Any:
+        """Give a command to the agent of a site; once in this attempt of the task.
+
+        Args:
+            ctx: the step.
+            site: whose agent.
+            method: the method.
+            params: its parameters.
+            name: tells several commands of one step and method apart.
+
+        Raises:
+            SekisoError: as for `AgentPort.call`.
+        """
+        identity = ctx.command_id(f"{method}.{name}" if name else method)
+        return self.agents.call(site.agent_id, method, params, command_id=identity, progress=ctx.progress)
+
+    def ask(self, site: Site, method: str, params: Any) -> Any:
+        """Ask the agent of a site something that may be asked at any time."""
+        return self.agents.call(site.agent_id, method, params)
+
+    def clean_up(self, ctx: FlowContext, site: Site) -> None:
+        """Remove the scratch of a task on both sides; harmless when repeated.
+
+        Raises:
+            SekisoError: the agent cannot be reached; the appliance's own scratch is gone.
+        """
+        shutil.rmtree(self.state / "scratch" / ctx.task.id, ignore_errors=True)
+        self.ask(site, "task.clean-up", CleanUpParams(site.storage_path, ctx.task.id))
+
+
+def tried(ctx: FlowContext, what: Callable[[], Any]) -> bool:
+    """Do something whose failure does not matter for the rest; it is logged.
+
+    Returns:
+        Whether it was done.
+    """
+    try:
+        what()
+    except SekisoError as error:
+        ctx.log(error.render().replace("\n", " "))
+        return False
+    return True

@@ -1,0 +1,258 @@
+"""The flow `publish-image`: layers become a disk at the storage path and a machine, switched off (IM-2)."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sekiso.agent.contract import (
+    BootTestParams,
+    BootTestResult,
+    ComposeDiskParams,
+    CreateImageMachineParams,
+    DiskMade,
+    RemoveImageParams,
+)
+from sekiso.model.library import ImageState
+from sekiso.model.task import TaskKind
+from sekiso.tasks.flows.boot_disks import compose_here
+from sekiso.tasks.flows.deps import Deps, tried
+from sekiso.tasks.flows.keeping import require_deployable
+from sekiso.tasks.flows.moving import ensure_layers, send
+from sekiso.tasks.flows.params import BootTestTask, PublishTask, Site, pack, unpack
+from sekiso.tasks.port import Flow, FlowContext, Step, StepResult
+
+
+def publish_image_flow(deps: Deps) -> Flow:
+    """Return the flow; one plan is carried out at the agent (offload) or here, with one content (IM-3)."""
+
+    def task(ctx: FlowContext) -> PublishTask:
+        return unpack(ctx.task.params, PublishTask)
+
+    def prepare(ctx: FlowContext) -> StepResult:
+        image = task(ctx).image
+        with deps.db.begin() as work:
+            for version_id in image.version_ids:
+                require_deployable(work, version_id)
+            if work.images.find(image.id) is None:
+                work.images.add(image)
+            work.images.hold(image.id, ctx.task.id)
+        return {}
+
+    def disk_params(ctx: FlowContext) -> ComposeDiskParams:
+        asked = task(ctx)
+        return ComposeDiskParams(
+            storage_path=asked.site.storage_path,
+            task_id=ctx.task.id,
+            recipe=asked.recipe,
+            target="image",
+            owner_id=asked.image.id,
+            owner_name=asked.image.name,
+            disk_name=asked.disk_name,
+            cache_bytes=asked.site.cache_bytes,
+        )
+
+    def look(ctx: FlowContext) -> StepResult:
+        params = replace(disk_params(ctx), only_cached=True)
+        return pack(deps.call(ctx, task(ctx).site, "disk.compose", params))
+
+    def layers(ctx: FlowContext) -> StepResult:
+        return dict(ensure_layers(ctx, deps, task(ctx).site, task(ctx).recipe.identities))
+
+    def compose(ctx: FlowContext) -> StepResult:
+        return compose_here(ctx, deps, task(ctx).recipe)
+
+    def send_disk(ctx: FlowContext) -> StepResult:
+        disk = deps.scratch(ctx) / ctx.results["compose"]["name"]
+        facts = send(ctx, deps, task(ctx).site, disk)
+        return {**pack(facts), "wire_bytes": disk.stat().st_size}
+
+    def place(ctx: FlowContext) -> StepResult:
+        params = disk_params(ctx)
+        if "send-disk" in ctx.results:
+            params = replace(params, received=ctx.results["send-disk"]["path"])
+        return pack(deps.call(ctx, task(ctx).site, "disk.compose", params))
+
+    def machine(ctx: FlowContext) -> StepResult:
+        asked = task(ctx)
+        params = CreateImageMachineParams(
+            storage_path=asked.site.storage_path,
+            image_id=asked.image.id,
+            name=asked.image.name,
+            hardware=asked.site.hardware,
+            disk_path=_disk(ctx.results).path,
+            disk_format=asked.site.disk_format,
+        )
+        return pack(deps.call(ctx, asked.site, "image.create-machine", params))
+
+    def boot_test(ctx: FlowContext) -> StepResult:
+        asked = task(ctx)
+        return test_boot(ctx, deps, asked.site, asked.image.id, _disk(ctx.results).path)
+
+    def keep(ctx: FlowContext) -> StepResult:
+        asked = task(ctx)
+        disk = _disk(ctx.results)
+        facts = _facts(ctx.results, disk)
+        with deps.db.begin() as work:
+            image = work.images.get(asked.image.id)
+            done = replace(
+                image,
+                state=ImageState.PUBLISHED,
+                disk_path=disk.path,
+                machine_id=ctx.results["machine"]["machine_id"],
+                file_bytes=disk.file_bytes,
+                plan_id=disk.plan_id or str(ctx.results.get("compose", {}).get("plan_id", "")),
+                facts=facts,
+                boot_test=ctx.results.get("boot-test"),
+            )
+            work.images.replace(done)
+        return {"image_id": asked.image.id, "name": asked.image.name, "disk_path": disk.path, **facts}
+
+    def prune(ctx: FlowContext) -> StepResult:
+        asked = task(ctx)
+        with deps.db.begin() as work:
+            images = work.images.of_template(asked.image.template_id or "")
+        published = [i for i in images if i.state is ImageState.PUBLISHED and i.holder_task_id is None]
+        removed: list[str] = []
+        for image in published[max(1, asked.keep_last or 1) :]:
+            params = RemoveImageParams(image.storage_path, image.id, image.name, image.machine_id)
+            deps.agents.call(image.agent_id, "image.remove", params)
+            with deps.db.begin() as work:
+                work.images.remove(image.id)
+            removed.append(image.name)
+            ctx.log(f"Removed the image {image.name}: the template keeps {asked.keep_last}.")
+        return {"removed": removed}
+
+    def clean(ctx: FlowContext) -> StepResult:
+        tried(ctx, lambda: deps.clean_up(ctx, task(ctx).site))
+        return dict(ctx.results["keep"])
+
+    def undo(ctx: FlowContext, _reason: str) -> None:
+        asked = task(ctx)
+        made = ctx.results.get("machine", {}).get("machine_id", "")
+        params = RemoveImageParams(asked.site.storage_path, asked.image.id, asked.image.name, made)
+        deps.ask(asked.site, "image.remove", params)
+        tried(ctx, lambda: deps.clean_up(ctx, asked.site))
+        with deps.db.begin() as work:
+            work.images.remove(asked.image.id)
+
+    def ended(ctx: FlowContext, _state: str) -> None:
+        with deps.db.begin() as work:
+            work.images.let_go(task(ctx).image.id, ctx.task.id)
+
+    def missing(ctx: FlowContext) -> bool:
+        return not ctx.results["look"]["path"]
+
+    def here(ctx: FlowContext) -> bool:
+        return missing(ctx) and not task(ctx).site.offload
+
+    steps = (
+        Step("prepare", "Preparing", 1, prepare),
+        Step("look", "Looking into the layer disk cache", 2, look),
+        Step(
+            "layers",
+            "Copying layers to the agent",
+            25,
+            layers,
+            lambda ctx: missing(ctx) and task(ctx).site.offload,
+        ),
+        Step("compose", "Composing the disk", 40, compose, here),
+        Step("send-disk", "Copying the disk to the agent", 40, send_disk, here),
+        Step("place", "Making the disk at the agent", 40, place, missing),
+        Step("machine", "Creating the machine", 3, machine),
+        Step("boot-test", "Starting the image to test it", 40, boot_test, lambda ctx: task(ctx).boot_test),
+        Step("keep", "Recording the image", 1, keep),
+        Step("prune", "Removing older images", 2, prune, lambda ctx: task(ctx).keep_last is not None),
+        Step("clean", "Cleaning up", 1, clean),
+    )
+    return Flow(TaskKind.PUBLISH_IMAGE, steps, undo, ended)
+
+
+def boot_test_flow(deps: Deps) -> Flow:
+    """Return the flow `boot-test`: a published image is started once, nothing of it is changed (IM-6)."""
+
+    def task(ctx: FlowContext) -> BootTestTask:
+        return unpack(ctx.task.params, BootTestTask)
+
+    def prepare(ctx: FlowContext) -> StepResult:
+        with deps.db.begin() as work:
+            work.images.hold(task(ctx).image_id, ctx.task.id)
+        return {}
+
+    def boot(ctx: FlowContext) -> StepResult:
+        asked = task(ctx)
+        with deps.db.begin() as work:
+            disk_path = work.images.get(asked.image_id).disk_path
+        return test_boot(ctx, deps, asked.site, asked.image_id, disk_path)
+
+    def keep(ctx: FlowContext) -> StepResult:
+        asked = task(ctx)
+        with deps.db.begin() as work:
+            image = work.images.get(asked.image_id)
+            work.images.replace(replace(image, boot_test=ctx.results["boot"]))
+        tried(ctx, lambda: deps.clean_up(ctx, asked.site))
+        return dict(ctx.results["boot"])
+
+    def undo(ctx: FlowContext, _reason: str) -> None:
+        tried(ctx, lambda: deps.clean_up(ctx, task(ctx).site))
+
+    def ended(ctx: FlowContext, _state: str) -> None:
+        with deps.db.begin() as work:
+            work.images.let_go(task(ctx).image_id, ctx.task.id)
+
+    steps = (
+        Step("prepare", "Preparing", 1, prepare),
+        Step("boot", "Starting the image to test it", 98, boot),
+        Step("keep", "Recording the result", 1, keep),
+    )
+    return Flow(TaskKind.BOOT_TEST, steps, undo, ended)
+
+
+def test_boot(ctx: FlowContext, deps: Deps, site: Site, image_id: str, disk_path: str) -> StepResult:
+    """Start an image at the agent, keep its picture here, and return what its guest said."""
+    params = BootTestParams(
+        storage_path=site.storage_path,
+        task_id=ctx.task.id,
+        disk_path=disk_path,
+        disk_format=site.disk_format,
+        hardware=site.hardware,
+    )
+    shown: BootTestResult = deps.call(ctx, site, "image.boot-test", params)
+    _write(picture_path(deps.state, image_id), base64.b64decode(shown.screenshot_png))
+    return {"reported_s": shown.reported_s, "report": shown.report}
+
+
+def picture_path(state: Path, image_id: str) -> Path:
+    """Return where the picture of an image's last boot test is kept."""
+    return state / "screenshots" / f"{image_id}.png"
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_suffix(".part")
+    with fresh.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(path)
+
+
+def _disk(results: Mapping[str, StepResult]) -> DiskMade:
+    return unpack(dict(results.get("place") or results["look"]), DiskMade)
+
+
+def _facts(results: Mapping[str, StepResult], disk: DiskMade) -> dict[str, Any]:
+    layers = results.get("layers", {})
+    sent = results.get("send-disk", {}).get("wire_bytes", 0)
+    conflicts = disk.conflicts if disk.conflicts >= 0 else results.get("compose", {}).get("conflicts", -1)
+    return {
+        "cache_hit": disk.cache_hit,
+        "layers_sent": layers.get("layers", 0),
+        "layer_wire_bytes": layers.get("wire_bytes", 0),
+        "disk_wire_bytes": sent,
+        "conflicts": conflicts,
+    }
