@@ -133,6 +133,9 @@ def publish_image_flow(deps: Deps) -> Flow:
 
     def undo(ctx: FlowContext, _reason: str) -> None:
         asked = task(ctx)
+        with deps.db.begin() as work:
+            if work.images.find(asked.image.id) is None:
+                return
         made = ctx.results.get("machine", {}).get("machine_id", "")
         params = RemoveImageParams(asked.site.storage_path, asked.image.id, asked.image.name, made)
         deps.ask(asked.site, "image.remove", params)

@@ -1,0 +1,363 @@
+"""Layers and their versions: what is shown of them, and every change that needs no agent (LY-2 … LY-7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sekiso.compositing.jobs import (
+    ConflictsJob,
+    ConflictsSummary,
+    DiffLayersJob,
+    DiffSummary,
+    FilesSummary,
+    ListFilesJob,
+    run_job,
+)
+from sekiso.errors import AlreadyExistsError, InUseError, RuleError
+from sekiso.model.layer import LayerKind
+from sekiso.model.library import LayerRecord, Role, VersionRecord, VersionState
+from sekiso.model.task import NewTask, Subject, SubjectKind, TaskKind, TaskRecord
+from sekiso.services.core import Actor, Core, new_id, require
+from sekiso.services.library_rules import (
+    called,
+    check_name,
+    check_notes,
+    check_stack,
+    in_merge_order,
+    stacked,
+)
+from sekiso.store.database.api import UnitOfWork
+from sekiso.store.layers import LayerStore
+from sekiso.tasks.flows.params import DeleteVersionTask, pack
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """A layer version as it is shown.
+
+    Attributes:
+        version: the version.
+        layer_name: name of its layer.
+        kind: kind of its layer.
+        used_by: what uses it.
+        made_on: the versions it was made on, as `layer version`.
+    """
+
+    version: VersionRecord
+    layer_name: str
+    kind: LayerKind
+    used_by: tuple[Subject, ...]
+    made_on: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerView:
+    """A layer as it is shown.
+
+    Attributes:
+        layer: the layer.
+        versions: its versions, oldest first.
+        file_bytes: size of all its layer files.
+        os_layer_name: the OS layer it was made on; empty for OS layers.
+    """
+
+    layer: LayerRecord
+    versions: tuple[VersionView, ...]
+    file_bytes: int
+    os_layer_name: str
+
+
+class LayerLibrary:
+    """Layers and their versions."""
+
+    def __init__(self, core: Core, store: LayerStore) -> None:
+        """Serve the layers of an appliance.
+
+        Args:
+            core: what every service works with.
+            store: the layer files.
+        """
+        self.core, self.store = core, store
+
+    def list(self, kind: LayerKind | None = None) -> tuple[LayerView, ...]:
+        """Return the layers, of one kind or all, by name."""
+        with self.core.db.begin() as work:
+            return tuple(
+                _layer_view(work, layer) for layer in work.layers.all() if kind in (None, layer.kind)
+            )
+
+    def get(self, reference: str, kind: LayerKind | None = None) -> LayerView:
+        """Return a layer by identifier or name.
+
+        Raises:
+            NotFoundError: there is none.
+            AmbiguousNameError: layers of several kinds have the name.
+        """
+        with self.core.db.begin() as work:
+            return _layer_view(work, work.layers.by_reference(reference, kind))
+
+    def version(self, version_id: str) -> VersionView:
+        """Return a version.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self.core.db.begin() as work:
+            return _version_view(work, work.versions.get(version_id))
+
+    def change(
+        self,
+        actor: Actor,
+        reference: str,
+        *,
+        name: str | None = None,
+        notes: str | None = None,
+        icon: str | None = None,
+        priority: int | None = None,
+    ) -> LayerView:
+        """Change what is said of a layer; None leaves as it is (LY-7). Its content never changes.
+
+        Raises:
+            NotFoundError, AmbiguousNameError: as for `get`.
+            RuleError: a value cannot be used.
+            AlreadyExistsError: the name is taken.
+        """
+        require(actor, Role.LAYER_MANAGER)
+        with self.core.db.begin() as work:
+            before = work.layers.by_reference(reference)
+            after = replace(
+                before,
+                name=before.name if name is None else check_name("name", name),
+                notes=before.notes if notes is None else check_notes(notes),
+                icon=before.icon if icon is None else _check_icon(icon),
+                priority=before.priority if priority is None else _check_priority(before, priority),
+            )
+            work.layers.replace(after)
+            changed = {
+                key: getattr(after, key)
+                for key in ("name", "notes", "icon", "priority")
+                if getattr(after, key) != getattr(before, key)
+            }
+            work.audit.append(
+                actor=actor.name, action="layer.change", subject=subject(after), details=changed
+            )
+            return _layer_view(work, after)
+
+    def clone(self, actor: Actor, reference: str, name: str) -> LayerView:
+        """Make a layer with the deployable versions of another; content is shared, nothing is copied (LY-7).
+
+        Raises:
+            NotFoundError, AmbiguousNameError: as for `get`.
+            RuleError: the name cannot be used.
+            AlreadyExistsError: the name is taken.
+        """
+        require(actor, Role.LAYER_MANAGER)
+        now_s = self.core.clock()
+        with self.core.db.begin() as work:
+            source = work.layers.by_reference(reference)
+            if source.kind is LayerKind.OS:
+                # What was made on an OS layer names that layer: a second one would have nothing on it.
+                raise RuleError(
+                    field="layer",
+                    reason="An OS layer is not cloned: the layers made on it would stay with the old one.",
+                    remedy="Add a version to it instead.",
+                )
+            copy = replace(
+                source,
+                id=new_id(),
+                name=check_name("name", name),
+                priority=work.layers.next_priority() if source.kind is LayerKind.APP else 0,
+                created_s=now_s,
+            )
+            work.layers.add(copy)
+            for version in work.versions.of_layer(source.id):
+                if version.state is VersionState.DEPLOYABLE:
+                    work.versions.add(
+                        replace(version, id=new_id(), layer_id=copy.id, previous_version_id=None)
+                    )
+            work.audit.append(
+                actor=actor.name, action="layer.clone", subject=subject(copy), details={"from": source.name}
+            )
+            return _layer_view(work, copy)
+
+    def remove_version(self, actor: Actor, version_id: str) -> TaskRecord:
+        """Delete a version (LY-4).
+
+        Raises:
+            NotFoundError: there is none.
+            InUseError: something uses it; names what.
+            BusyError: a task works on it.
+        """
+        require(actor, Role.LAYER_MANAGER)
+        with self.core.db.begin() as work:
+            version = work.versions.get(version_id)
+            layer = work.layers.get(version.layer_id)
+            _refuse_used(work, layer, version)
+            work.audit.append(
+                actor=actor.name, action="layer-version.delete", subject=version_subject(layer, version)
+            )
+        return self._start_removal(actor, layer, version, with_layer=False)
+
+    def remove(self, actor: Actor, reference: str) -> tuple[TaskRecord, ...]:
+        """Delete a layer with all its versions; nothing is deleted if one of them is in use.
+
+        Raises:
+            NotFoundError, AmbiguousNameError: as for `get`.
+            InUseError: something uses a version, or layers were made on this OS layer; names what.
+            BusyError: a task works on a version.
+        """
+        require(actor, Role.LAYER_MANAGER)
+        with self.core.db.begin() as work:
+            layer = work.layers.by_reference(reference)
+            on_it = [other.name for other in work.layers.all() if other.os_layer_id == layer.id]
+            if on_it:
+                raise InUseError(what="The layer", name=layer.name, users=", ".join(on_it))
+            versions = work.versions.of_layer(layer.id)
+            for version in versions:
+                _refuse_used(work, layer, version)
+            if not versions:
+                work.layers.remove(layer.id)
+            work.audit.append(actor=actor.name, action="layer.delete", subject=subject(layer))
+        return tuple(self._start_removal(actor, layer, v, with_layer=True) for v in versions)
+
+    def files(self, version_id: str, path: str = "/", *, limit: int = 1000) -> FilesSummary:
+        """Return what a version holds below a path (LY-7).
+
+        Raises:
+            NotFoundError: there is no such version or path.
+            VersionNotReadyError: it is not deployable.
+        """
+        return run_job(ListFilesJob(layer=str(self._file(version_id)), path=path, limit=limit))
+
+    def diff(self, left_id: str, right_id: str, *, limit: int = 10_000) -> DiffSummary:
+        """Return in what two versions differ (LY-7).
+
+        Raises:
+            NotFoundError: there is no such version.
+            VersionNotReadyError: one is not deployable.
+        """
+        left, right = self._file(left_id), self._file(right_id)
+        return run_job(DiffLayersJob(left=str(left), right=str(right), limit=limit))
+
+    def conflicts(self, version_ids: Sequence[str]) -> ConflictsSummary:
+        """Return the conflicts of a stack of versions, in merge order, before it is published (LY-6).
+
+        Raises:
+            NotFoundError: there is no such version.
+            VersionNotReadyError: one is not deployable.
+            RuleError: they cannot be composed together.
+        """
+        with self.core.db.begin() as work:
+            items = [stacked(work, version_id) for version_id in version_ids]
+        check_stack(items, field="version_ids")
+        paths = tuple(str(self.store.path(item.identity)) for item in in_merge_order(items))
+        return run_job(ConflictsJob(layers=paths))
+
+    def export(self, version_id: str) -> Path:
+        """Return the layer file of a version; it is a standard WIM (CC-11).
+
+        Raises:
+            NotFoundError: there is no such version.
+            VersionNotReadyError: it is not deployable.
+        """
+        return self._file(version_id)
+
+    def _file(self, version_id: str) -> Path:
+        with self.core.db.begin() as work:
+            return self.store.path(stacked(work, version_id).identity)
+
+    def _start_removal(
+        self, actor: Actor, layer: LayerRecord, version: VersionRecord, *, with_layer: bool
+    ) -> TaskRecord:
+        return self.core.tasks.start(
+            NewTask(
+                id=new_id(),
+                kind=TaskKind.DELETE_LAYER_VERSION,
+                subjects=(version_subject(layer, version), subject(layer)),
+                params=pack(DeleteVersionTask(version.id, with_layer)),
+                requested_by=actor.name,
+            )
+        )
+
+
+def subject(layer: LayerRecord) -> Subject:
+    """Return a layer as tasks and audit name it."""
+    return Subject(SubjectKind.LAYER, layer.id, layer.name)
+
+
+def version_subject(layer: LayerRecord, version: VersionRecord) -> Subject:
+    """Return a version as tasks and audit name it."""
+    return Subject(SubjectKind.LAYER_VERSION, version.id, f"{layer.name} {version.name}")
+
+
+def require_free_name(work: UnitOfWork, layer: LayerRecord, name: str) -> str:
+    """Return the name of a new version if the layer has none of it.
+
+    Raises:
+        RuleError: it cannot be used.
+        AlreadyExistsError: it is taken.
+    """
+    check_name("version", name)
+    if any(v.name.casefold() == name.casefold() for v in work.versions.of_layer(layer.id)):
+        raise AlreadyExistsError(
+            what="The layer version", name=f"{layer.name} {name}", remedy="Choose another name."
+        )
+    return name
+
+
+def _refuse_used(work: UnitOfWork, layer: LayerRecord, version: VersionRecord) -> None:
+    users = work.versions.users_of(version.id)
+    if users:
+        raise InUseError(
+            what="The layer version",
+            name=f"{layer.name} {version.name}",
+            users=", ".join(user.name for user in users),
+        )
+    if version.packaging is not None:
+        raise InUseError(
+            what="The layer version",
+            name=f"{layer.name} {version.name}",
+            users=version.packaging.machine_name,
+        )
+
+
+def _check_icon(icon: str) -> str:
+    if len(icon) > 64 or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in icon):
+        raise RuleError(
+            field="icon",
+            reason="The name of an icon has at most 64 letters, digits, hyphens, underscores and full stops.",
+            remedy="Choose another icon.",
+        )
+    return icon
+
+
+def _check_priority(layer: LayerRecord, priority: int) -> int:
+    if layer.kind is not LayerKind.APP:
+        raise RuleError(
+            field="priority",
+            reason="Only app layers have a priority; OS and platform layers have their place.",
+            remedy="Leave the priority out.",
+        )
+    if not 0 <= priority <= 1_000_000:
+        raise RuleError(
+            field="priority",
+            reason="A priority is a whole number from 0 to 1,000,000.",
+            remedy="Choose another priority.",
+        )
+    return priority
+
+
+def _layer_view(work: UnitOfWork, layer: LayerRecord) -> LayerView:
+    versions = tuple(_version_view(work, v) for v in work.versions.of_layer(layer.id))
+    os_layer = work.layers.find(layer.os_layer_id) if layer.os_layer_id else None
+    return LayerView(
+        layer, versions, sum(v.version.file_bytes for v in versions), os_layer.name if os_layer else ""
+    )
+
+
+def _version_view(work: UnitOfWork, version: VersionRecord) -> VersionView:
+    layer = work.layers.get(version.layer_id)
+    made_on = tuple(called(work, base) for base in version.base_version_ids)
+    return VersionView(version, layer.name, layer.kind, tuple(work.versions.users_of(version.id)), made_on)
