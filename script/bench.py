@@ -1,6 +1,6 @@
 """Measures Sekiso against named references in the same run; the ratios count, the seconds only orient.
 
-usage: script/bench [all|compose|capture|convert] [--quick] [--files N] [--bytes N] [--runs R] …
+usage: script/bench [all|compose|capture|convert|transfer] [--quick] [--files N] [--bytes N] [--runs R] …
 
 Nothing here passes or fails: goals are printed beside the ratios. What each line means, and results, are in
 docs/benchmarks.md. The full size needs about 31 GB in the work folder; it is emptied at the end.
@@ -23,6 +23,7 @@ from lib.bench_compose import Inputs, measure_compose
 from lib.bench_convert import measure_convert
 from lib.bench_measure import Settings, Table, can_drop_caches, say
 from lib.bench_report import describe_machine, print_machine, print_table, write_json
+from lib.bench_transfer import measure_transfer
 from lib.bench_tree import TreeSpec
 
 from sekiso.model.layer import GuestFamily
@@ -73,6 +74,9 @@ def run(what: str, inputs: Inputs, settings: Settings, *, profiled: bool) -> lis
                 done(measure_capture(inputs, family, settings, profiled=profiled))
     if what in ("all", "convert"):
         done(measure_convert(inputs.work, inputs.spec.content_bytes, settings))
+    if what in ("all", "transfer"):
+        for table in measure_transfer(inputs.work, inputs.spec.content_bytes, settings):
+            done(table)
     return tables
 
 
@@ -100,7 +104,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="script/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", default="all", choices=("all", "compose", "capture", "convert"))
+    parser.add_argument(
+        "what", nargs="?", default="all", choices=("all", "compose", "capture", "convert", "transfer")
+    )
     parser.add_argument("--files", type=int, help=f"files in the tree (default: {FILES})")
     parser.add_argument("--bytes", type=int, help=f"bytes of content (default: {BYTES})")
     parser.add_argument("--runs", type=int, help=f"rounds of runs (default: {RUNS})")
