@@ -166,7 +166,7 @@ def from_usage_error(exc: click.UsageError) -> SekisoError:
             return BadValueError(name=_name(exc.param), reason=exc.message, command=command)
         case _ if unknown is not None:
             group = exc.ctx.command if exc.ctx is not None else None
-            names = list(group.commands) if isinstance(group, click.Group) else []
+            names = group.list_commands(exc.ctx) if exc.ctx and isinstance(group, click.Group) else []
             return UnknownCommandError(name=unknown[1], command=command, guess=_guess(unknown[1], names))
         case _:
             return WrongUsageError(reason=exc.message, command=command)

@@ -55,6 +55,10 @@ class SekisoGroup(click.Group):
 
     command_class = SekisoCommand
 
+    def summaries(self) -> list[tuple[str, str]]:
+        """Return each command with the first sentence of its help."""
+        return [(name, first_sentence(command)) for name, command in self.commands.items()]
+
     def get_help(self, ctx: click.Context) -> str:
         """Return the help page."""
         return help_page(self, ctx)
@@ -81,13 +85,18 @@ def help_page(command: click.Command, ctx: click.Context) -> str:
     options = [_option_record(p) for p in command.get_params(ctx) if isinstance(p, click.Option)]
     lines += _section(say("Options"), options, width)
     if isinstance(command, click.Group):
-        rows = [(name, first_sentence(sub)) for name, sub in command.commands.items()]
-        lines += _section(say("Commands"), rows, width)
+        lines += _section(say("Commands"), _summaries(command), width)
         codes = [(str(code), say(text)) for code, text in EXIT_CODES]
         lines += _section(say("Exit codes"), codes, width)
     else:
         lines.append(say("Exit codes are shown by: {command} --help", command=ctx.find_root().command_path))
     return "\n".join(lines).rstrip()
+
+
+def _summaries(group: click.Group) -> list[tuple[str, str]]:
+    if isinstance(group, SekisoGroup):
+        return group.summaries()
+    return [(name, first_sentence(sub)) for name, sub in group.commands.items()]
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -13,18 +12,46 @@ from types import FrameType
 import click
 
 from sekiso import __version__
-from sekiso.cli.engine import engine
 from sekiso.cli.errors import UnexpectedError, from_os_error, from_usage_error
-from sekiso.cli.help import SekisoGroup
-from sekiso.cli.language import language, say, use_language
-from sekiso.cli.output import printable
+from sekiso.cli.language import mark, use_language
+from sekiso.cli.lazy import Later, LazyGroup
+from sekiso.cli.reporting import report
 from sekiso.errors import CanceledError, SekisoError
-from sekiso.i18n import LANGUAGES, preferred_language, render_error
+from sekiso.i18n import LANGUAGES, preferred_language
 
 log = logging.getLogger(__name__)
 
+#: Variable by which a shell asks for completions; its value names the shell.
+COMPLETE_VARIABLE = "_SEKISO_COMPLETE"
 
-@click.group(cls=SekisoGroup, context_settings={"help_option_names": ["-h", "--help"]})
+#: All commands by topic, in the order of the help page.
+COMMANDS = {
+    "login": Later("sekiso.cli.login", "login", mark("Log in, at an appliance.")),
+    "logout": Later("sekiso.cli.login", "logout", mark("Log out.")),
+    "whoami": Later("sekiso.cli.login", "whoami", mark("Show appliance, user, role.")),
+    "agent": Later("sekiso.cli.agent", "agent", mark("Agents on hypervisor hosts.")),
+    "connector": Later("sekiso.cli.connector", "connector", mark("Connectors, connector configurations.")),
+    "layer": Later("sekiso.cli.layer", "layer", mark("Layers, versions, packaging machines.")),
+    "template": Later("sekiso.cli.template", "template", mark("Image templates.")),
+    "image": Later("sekiso.cli.image", "image", mark("Published images.")),
+    "task": Later("sekiso.cli.task", "task", mark("Tasks, their progress, their logs.")),
+    "cache": Later("sekiso.cli.cache", "cache", mark("Layer disk caches.")),
+    "apply": Later("sekiso.cli.apply", "apply", mark("Take over configurations, from a file.")),
+    "user": Later("sekiso.cli.user", "user", mark("Users of the appliance.")),
+    "token": Later("sekiso.cli.token", "token", mark("API tokens.")),
+    "audit": Later("sekiso.cli.audit", "audit", mark("The audit history.")),
+    "appliance": Later("sekiso.cli.appliance", "appliance", mark("The appliance itself.")),
+    "host": Later("sekiso.cli.host", "host", mark("Machines, switches of a QEMU host.")),
+    "engine": Later(
+        "sekiso.cli.engine",
+        "engine",
+        mark("Work on layers and disks right here, without an appliance."),
+    ),
+    "completion": Later("sekiso.cli.completion", "completion", mark("Shell completion.")),
+}
+
+
+@click.group(cls=LazyGroup, later=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sekiso", message="%(prog)s %(version)s")
 @click.option("--lang", type=click.Choice(LANGUAGES), help="Language of messages (default: by LANG).")
 @click.option("-v", "--verbose", count=True, help="Log what is done; twice: every external command too.")
@@ -43,15 +70,14 @@ def cli(lang: str | None, verbose: int) -> None:
     )
 
 
-cli.add_command(engine)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the family of the error, if there was one."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     use_language(_wanted_language(arguments))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _cancel)
+    if COMPLETE_VARIABLE in os.environ:
+        sys.exit(_complete(os.environ[COMPLETE_VARIABLE]))
     try:
         status = _run(arguments)
         sys.stdout.flush()
@@ -59,14 +85,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         status = _drop_output()
     except SekisoError as exc:
         log.debug("failed", exc_info=exc)
-        status = _report(exc, as_json="--json" in arguments)
+        status = report(exc, as_json="--json" in arguments)
     except OSError as exc:
         log.debug("failed", exc_info=exc)
-        status = _report(from_os_error(exc), as_json="--json" in arguments)
+        status = report(from_os_error(exc), as_json="--json" in arguments)
     except Exception as exc:
         log.debug("failed", exc_info=exc)
         reason = f"{type(exc).__name__}: {exc}"
-        status = _report(UnexpectedError(reason=reason), as_json="--json" in arguments)
+        status = report(UnexpectedError(reason=reason), as_json="--json" in arguments)
     sys.exit(status)
 
 
@@ -84,6 +110,13 @@ def _run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt) as exc:
         raise CanceledError from exc
     return 0
+
+
+def _complete(instruction: str) -> int:
+    """Answer a shell that asks for completions."""
+    from click.shell_completion import shell_complete  # noqa: PLC0415 (needed for this only)
+
+    return shell_complete(cli, {}, "sekiso", COMPLETE_VARIABLE, instruction)
 
 
 def _cancel(number: int, frame: FrameType | None) -> None:
@@ -109,17 +142,3 @@ def _wanted_language(arguments: Sequence[str]) -> str:
         if word.startswith("--lang="):
             return preferred_language(word.partition("=")[2])
     return preferred_language()
-
-
-def _report(error: SekisoError, *, as_json: bool) -> int:
-    brief, why, resolution = render_error(error, language())
-    if as_json:
-        texts = {"brief": brief, "why": why, "resolution": resolution}
-        data = json.dumps({"error": {**error.to_dict(), **texts}}, ensure_ascii=False)
-        click.echo(data.encode("utf-8", "backslashreplace").decode())
-    else:
-        click.echo(click.style(say("Error:") + " ", fg="red", bold=True) + printable(brief), err=True)
-        for line in (why, resolution):
-            if line:
-                click.echo("  " + printable(line).replace("\n", "\n  "), err=True)
-    return error.family.value

@@ -8,10 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
-import msgspec
 from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
 
 from sekiso.cli.language import number, plural, say
 from sekiso.cli.words import remark
@@ -21,6 +18,8 @@ _CELLS_WITHOUT_TERMINAL = 100_000
 
 def print_json(value: Any) -> None:
     """Print data as indented JSON; dataclasses, paths and enumerations become plain data."""
+    import msgspec  # noqa: PLC0415 (most commands print no JSON)
+
     plain = msgspec.to_builtins(value, enc_hook=str)
     click.echo(json.dumps(plain, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace").decode())
 
@@ -37,6 +36,9 @@ def print_table(
     headings: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()
 ) -> None:
     """Print a table, headings in the reader's language; `right` names the columns that are numbers."""
+    from rich.console import Console  # noqa: PLC0415 (slow import, needed for tables only)
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
         table.add_column(say(heading), justify="right" if index in right else "left", overflow="fold")
