@@ -350,3 +350,7 @@ class DatabasePort(Protocol):
     def begin(self) -> AbstractContextManager[UnitOfWork]:
         """Open a transaction: committed at the end of the block, rolled back by an exception. Not nested."""
         ...
+
+    def read(self) -> AbstractContextManager[UnitOfWork]:
+        """Open a transaction that sees one state, changes nothing, and waits for no writer: for listings."""
+        ...

@@ -1,0 +1,140 @@
+"""Connector configurations, image templates and published images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import exists, func, insert, or_, select, update
+
+from sekiso.errors import AlreadyExistsError
+from sekiso.model.library import ConfigurationRecord, ImageRecord, TemplateRecord
+from sekiso.model.task import Subject, SubjectKind, TaskState
+from sekiso.store.database import tables
+from sekiso.store.database.holding import HeldRows
+from sekiso.store.database.layers import version_names
+from sekiso.store.database.records import NamedRecordRows, version_list
+
+ENDED_STATES = tuple(state.value for state in TaskState if state.ended)
+
+
+class ConfigurationTable(NamedRecordRows[ConfigurationRecord]):
+    """See `api.ConfigurationRows`."""
+
+    table = tables.configurations
+    record_type = ConfigurationRecord
+
+    def users_of(self, configuration_id: str) -> Sequence[Subject]:
+        """Return what uses a configuration: templates, versions being edited, tasks that have not ended."""
+        return (
+            *self._templates(configuration_id),
+            *self._versions(configuration_id),
+            *self._tasks(configuration_id),
+        )
+
+    def _templates(self, configuration_id: str) -> Iterable[Subject]:
+        columns = tables.templates.c
+        query = select(columns.id, columns.name).where(columns.configuration_id == configuration_id)
+        rows = self._connection.execute(query.order_by(columns.name_key))
+        return (Subject(SubjectKind.TEMPLATE, row[0], row[1]) for row in rows)
+
+    def _versions(self, configuration_id: str) -> Iterable[Subject]:
+        columns = tables.versions.c
+        query = version_names().where(columns.packaging_configuration_id == configuration_id)
+        rows = self._connection.execute(query.order_by(columns.created_s, columns.id))
+        return (Subject(SubjectKind.LAYER_VERSION, row[0], row[1]) for row in rows)
+
+    def _tasks(self, configuration_id: str) -> Iterable[Subject]:
+        """Tasks of its lane, and tasks about it."""
+        columns, subjects = tables.tasks.c, tables.task_subjects.c
+        about = exists().where(subjects.task_id == columns.id, subjects.subject_id == configuration_id)
+        query = select(columns.id, columns.kind).where(
+            columns.state.not_in(ENDED_STATES), or_(columns.lane == configuration_id, about)
+        )
+        rows = self._connection.execute(query.order_by(columns.created_s, columns.id))
+        return (Subject(SubjectKind.TASK, row[0], row[1]) for row in rows)
+
+    def _user_names(self, record_id: str) -> Iterable[str]:
+        return (subject.name for subject in self.users_of(record_id))
+
+
+class TemplateTable(NamedRecordRows[TemplateRecord]):
+    """See `api.TemplateRows`."""
+
+    table = tables.templates
+    record_type = TemplateRecord
+    list_fields = (version_list("app_version_ids", tables.template_versions),)
+
+    def add(self, record: TemplateRecord) -> None:
+        """Store a new template, and its revision as history."""
+        super().add(record)
+        self._keep_revision(record)
+
+    def replace(self, record: TemplateRecord) -> None:
+        """Store a changed template, and its revision as history.
+
+        With the revision that is stored, that one is corrected.
+
+        Raises:
+            AlreadyExistsError: a later revision is stored already.
+        """
+        latest = self._latest(record.id)
+        if latest is not None and record.revision < latest:
+            raise AlreadyExistsError(
+                what="A later revision of the image template",
+                name=record.name,
+                remedy="Look at the template as it is now, and change that.",
+            )
+        super().replace(record)
+        self._keep_revision(record)
+
+    def history(self, template_id: str) -> Sequence[TemplateRecord]:
+        """Return every revision, newest first, the present one too."""
+        columns = tables.template_revisions.c
+        query = (
+            select(columns.record).where(columns.template_id == template_id).order_by(columns.revision.desc())
+        )
+        rows = self._connection.execute(query).scalars()
+        return tuple(msgspec.convert(row, TemplateRecord) for row in rows)
+
+    def _latest(self, template_id: str) -> int | None:
+        columns = tables.template_revisions.c
+        query = select(func.max(columns.revision)).where(columns.template_id == template_id)
+        return self._connection.execute(query).scalar()
+
+    def _keep_revision(self, record: TemplateRecord) -> None:
+        table, columns = tables.template_revisions, tables.template_revisions.c
+        key = {"template_id": record.id, "revision": record.revision}
+        values: dict[str, Any] = {"record": msgspec.to_builtins(record)}
+        here = update(table).where(columns.template_id == record.id, columns.revision == record.revision)
+        if not self._connection.execute(here.values(**values)).rowcount:
+            self._connection.execute(insert(table).values(**key, **values))
+
+
+class ImageTable(HeldRows[ImageRecord], NamedRecordRows[ImageRecord]):
+    """See `api.ImageRows`."""
+
+    table = tables.images
+    record_type = ImageRecord
+    list_fields = (version_list("version_ids", tables.image_versions),)
+
+    def of_template(self, template_id: str) -> Sequence[ImageRecord]:
+        """Return the images of a template, newest first."""
+        columns = tables.images.c
+        return self._select(
+            columns.template_id == template_id, order_by=(columns.created_s.desc(), columns.id.desc())
+        )
+
+    def hold(self, image_id: str, task_id: str) -> ImageRecord:
+        """Let a task work on an image; see `HeldRows`.
+
+        Raises:
+            BusyError: another task holds it; names that task.
+            NotFoundError: there is no such image or task.
+        """
+        return self._hold(image_id, task_id)
+
+    def let_go(self, image_id: str, task_id: str) -> None:
+        """End the hold of a task; harmless if it has none."""
+        self._let_go(image_id, task_id)
