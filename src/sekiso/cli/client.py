@@ -76,6 +76,11 @@ class ApplianceClient:
             follow_redirects=False,
         )
 
+    @property
+    def url(self) -> str:
+        """Address of the appliance."""
+        return self._profile.url
+
     def __enter__(self) -> Self:
         return self
 

@@ -41,11 +41,13 @@ _SECRET_CHARS = 1000
 @click.option(
     "--password-file",
     type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="PATH",
     help="File with the password, - for standard input; asked for if it is not given.",
 )
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="PATH",
     help="File with an API token, - for standard input; used instead of a login name and password.",
 )
 @click.option(
