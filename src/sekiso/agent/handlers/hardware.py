@@ -10,7 +10,7 @@ from pathlib import Path
 from sekiso.agent.contract import Hardware
 from sekiso.errors import AmbiguousNameError, RuleError
 from sekiso.hypervisors.base import HypervisorDriver
-from sekiso.hypervisors.errors import MachineNotFoundError
+from sekiso.hypervisors.errors import DiskInUseError, MachineNotFoundError
 from sekiso.hypervisors.facts import (
     DiskAttachment,
     DiskController,
@@ -132,6 +132,24 @@ def require_off(machine: MachineFacts, operation: str) -> None:
         WrongStateError: it is not.
     """
     check_state(machine, operation, MachineState.OFF)
+
+
+def refuse_busy(driver: HypervisorDriver, path: Path) -> None:
+    """Check that no machine that is not off can write to a disk.
+
+    Raises:
+        DiskInUseError: one can.
+    """
+    real = path.resolve()
+    for machine in driver.list_machines():
+        if machine.state is MachineState.OFF:
+            continue
+        if any(d.path.resolve() == real and not d.read_only for d in machine.disks):
+            raise DiskInUseError(
+                path=path,
+                user=f"the machine {machine.name}",
+                reason="A disk that is being written to cannot be read as a whole.",
+            )
 
 
 def remove_machine(driver: HypervisorDriver, machine: MachineFacts, home: Path) -> None:

@@ -25,6 +25,7 @@ from sekiso.agent.handlers.hardware import (
     find_machine,
     machine_in,
     make_machine,
+    refuse_busy,
     remove_machine,
     secure_boot_template,
     sweep_machines,
@@ -33,10 +34,12 @@ from sekiso.agent.handlers.image_home import ImageHome, ImageRecordFile
 from sekiso.agent.handlers.opening import usable_places
 from sekiso.agent.handlers.records import read_record
 from sekiso.agent.handlers.results import fresh_folder
+from sekiso.agent.handlers.sparse import copy_disk_file
 from sekiso.agent.machines import MachineSettings, boot_test
 from sekiso.agent.places import IMAGE_RECORD
 from sekiso.hypervisors.base import HypervisorDriver
 from sekiso.hypervisors.facts import DiskFile, MachineFacts
+from sekiso.model.progress import Progress
 
 
 def create_machine(command: Command, params: CreateImageMachineParams) -> MachineMade:
@@ -76,7 +79,8 @@ def boot_test_image(command: Command, params: BootTestParams) -> BootTestResult:
     fresh_folder(workspace)
     try:
         settings = _test_settings(driver, params, disk.path)
-        result = boot_test(driver, disk, settings, workspace, progress=command.progress)
+        base = _base_of_test(driver, disk, workspace, command.progress)
+        result = boot_test(driver, base, settings, workspace, progress=command.progress)
     finally:
         shutil.rmtree(workspace)
     report: dict[str, Any] = msgspec.to_builtins(result.report)
@@ -98,6 +102,22 @@ def _own_machine(
         if machine.id == recorded or any(home.folder in place.parents for place in places):
             return machine
     return machine_in(driver, home.machine_folder)
+
+
+def _base_of_test(driver: HypervisorDriver, disk: DiskFile, workspace: Path, progress: Progress) -> DiskFile:
+    """Return the disk under another name, for reading only: its own is attached to the image's machine.
+
+    Raises:
+        DiskInUseError: that machine runs.
+    """
+    refuse_busy(driver, disk.path)
+    base = workspace / disk.path.name
+    try:
+        # The same file: whoever starts the image's machine meanwhile finds it locked by the test.
+        base.hardlink_to(disk.path)
+    except OSError:  # a file system without hard links
+        copy_disk_file(disk.path, base, progress=progress)
+    return DiskFile(base, disk.format)
 
 
 def _test_settings(driver: HypervisorDriver, params: BootTestParams, disk: Path) -> MachineSettings:

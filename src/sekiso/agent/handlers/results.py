@@ -1,6 +1,6 @@
 """Results of long work, kept in the scratch of its task until it is cleaned up.
 
-Work whose result differs from one time to the next (a layer's manifest holds the time of its making) is done
+Work whose result may differ from one time to the next (files that are added carry the time) is done
 once: its result is written down before it is put in place, and a repeated command goes on from there.
 """
 

@@ -8,15 +8,13 @@ from pathlib import Path
 from sekiso.agent.contract import FileFacts, ImportOsParams, LayerMade, PackOsParams, SourceDisk
 from sekiso.agent.handlers import engine
 from sekiso.agent.handlers.context import Command
-from sekiso.agent.handlers.hardware import boot_disk_of, named_machine, require_off
+from sekiso.agent.handlers.hardware import boot_disk_of, named_machine, refuse_busy, require_off
 from sekiso.agent.handlers.layers import keep_layer
 from sekiso.agent.handlers.opening import usable_places
 from sekiso.agent.handlers.results import finished_layer, fresh_folder, keep_result, kept_result
 from sekiso.disks.image import inspect
 from sekiso.errors import NotFoundError, RuleError
 from sekiso.hypervisors.base import HypervisorDriver
-from sekiso.hypervisors.errors import DiskInUseError
-from sekiso.hypervisors.facts import MachineState
 from sekiso.transfer.manifest import hash_file
 
 _LONGEST_CHAIN = 64
@@ -110,7 +108,7 @@ def _find_source(driver: HypervisorDriver, source: SourceDisk) -> _Source:
     disk = boot_disk_of(machine)
     if disk is None:
         raise _rule(f"The machine {machine.name} has no disk to start from.", "Choose another machine.")
-    _refuse_busy(driver, disk.path)
+    refuse_busy(driver, disk.path)
     # A machine's overlay names disks that the hypervisor has put below it, wherever they lie.
     return _Source(disk.path, disks_below(disk.path))
 
@@ -121,21 +119,8 @@ def _disk_file(driver: HypervisorDriver, text: str) -> Path:
         raise _rule(f"{text[:200]!r} is not the whole path of a disk file.", "Give the whole path.")
     if not path.is_file():
         raise NotFoundError(what="The disk file", name=text, remedy="Check the path on the agent's host.")
-    _refuse_busy(driver, path)
+    refuse_busy(driver, path)
     return path
-
-
-def _refuse_busy(driver: HypervisorDriver, path: Path) -> None:
-    real = path.resolve()
-    for machine in driver.list_machines():
-        if machine.state is MachineState.OFF:
-            continue
-        if any(d.path.resolve() == real and not d.read_only for d in machine.disks):
-            raise DiskInUseError(
-                path=path,
-                user=f"the machine {machine.name}",
-                reason="A disk that is being written to cannot be read as a whole.",
-            )
 
 
 def disks_below(disk: Path) -> tuple[Path, ...]:
