@@ -97,7 +97,7 @@ def _plan(
         BootRequest(
             generation=request.generation,
             identifiers=identity.identifiers,
-            title=request.out.stem,
+            title=request.out.stem if request.title is None else request.title,
             facts=stack.layers[0].manifest.boot,
         )
         if request.bootable
@@ -181,5 +181,6 @@ def _disk_actions(
     actions.append(Action("fill", "root", _FILL_REASONS[filesystem], digest=composition.digest))
     if request.disk_format is not DiskFormat.RAW:
         what = f"{request.allocation} {request.disk_format}"
-        actions.append(Action("convert", request.out.name, f"to a {what} disk that Hyper-V attaches"))
+        name = request.out.name if request.title is None else f"{request.title}.{request.disk_format}"
+        actions.append(Action("convert", name, f"to a {what} disk that Hyper-V attaches"))
     return tuple(actions)

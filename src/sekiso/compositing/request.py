@@ -25,6 +25,7 @@ class ComposeRequest:
         bootable: False makes a data volume.
         seed: makes the identifiers repeatable; None = fresh ones.
         created: time stamp of what the engine makes, Unix seconds; None = now.
+        title: what the boot menu calls the system; None = the name of the file.
     """
 
     layers: tuple[Path, ...]
@@ -37,6 +38,7 @@ class ComposeRequest:
     bootable: bool = True
     seed: str | None = None
     created: int | None = None
+    title: str | None = None
 
 
 def check_request(request: ComposeRequest) -> None:
