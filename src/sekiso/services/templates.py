@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from sekiso.agent.cache import recipe_key
 from sekiso.agent.contract import DiskRecipe
 from sekiso.compositing.jobs import PlanJob, PlanSummary, run_job
 from sekiso.errors import AlreadyExistsError, RuleError
@@ -34,7 +35,6 @@ from sekiso.services.library_rules import (
 from sekiso.services.sites import ResolvedSite, refuse, resolve_site
 from sekiso.store.database.api import UnitOfWork
 from sekiso.store.layers import LayerStore
-from sekiso.tasks.flows.boot_disks import recipe_key
 from sekiso.tasks.flows.params import PublishTask, Site, pack
 
 MAX_AT_ONCE = 50

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+from sekiso.agent.cache import recipe_key
 from sekiso.agent.contract import DiskRecipe
 from sekiso.compositing.jobs import ComposeJob, run_job
-from sekiso.model.canonical import content_id
 from sekiso.tasks.flows.deps import Deps
 from sekiso.tasks.flows.params import pack
 from sekiso.tasks.port import FlowContext, StepResult
-
-
-def recipe_key(recipe: DiskRecipe) -> str:
-    """Return the identity of a recipe: the seed of the disk's identifiers and its key in caches."""
-    return content_id(pack(recipe))
 
 
 def compose_here(ctx: FlowContext, deps: Deps, recipe: DiskRecipe) -> StepResult:

@@ -138,6 +138,7 @@ def finalize_layer_flow(deps: Deps) -> Flow:
             version=asked.version_name,
             compression=Compression.XPRESS,
             generation=asked.site.generation if asked.kind is LayerKind.OS else None,
+            base=tuple(str(deps.layers.path(i)) for i in asked.base if i != asked.previous),
         )
         return pack(run_job(job, progress=ctx.progress))
 
