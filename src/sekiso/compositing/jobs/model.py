@@ -213,6 +213,8 @@ class VerifyLayerJob(JobOf[VerifySummary]):
 
 
 Job = (
+    (
+)
     ImportJob
     | PackJob
     | ComposeJob
