@@ -82,7 +82,7 @@ class CommandTable:
         row = CommandRow(command_id, agent_id, method, None, None, self._session.clock(), None)
         values = {"id": row.id, "agent_id": agent_id, "method": method, "created_s": row.created_s}
         try:
-            with self._connection.begin_nested():
+            with constraints.savepoint(self._connection):
                 self._connection.execute(insert(tables.commands).values(**values))
         except IntegrityError as exc:
             missing = constraints.missing_reference(self._connection, tables.commands, values)

@@ -8,12 +8,14 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from sekiso.model.canonical import canonical_json
 from sekiso.model.library import AuditEntry
 from sekiso.model.task import Subject
 from sekiso.store.database import tables
 from sekiso.store.database.columns import clamped, storable
+from sekiso.store.database.errors import AuditBrokenError
 from sekiso.store.database.records import Session, plain_rows
 
 #: What the first entry's hash follows.
@@ -36,7 +38,11 @@ class AuditTable:
     def append(
         self, *, actor: str, action: str, subject: Subject, details: Mapping[str, Any] | None = None
     ) -> AuditEntry:
-        """Add an entry. Fractions in the details are kept as texts: they have no canonical form."""
+        """Add an entry. Fractions in the details are kept as texts: they have no canonical form.
+
+        Raises:
+            AuditBrokenError: someone else has added entries.
+        """
         number, previous = self._head()
         row: dict[str, Any] = {
             "number": number + 1,
@@ -49,7 +55,10 @@ class AuditTable:
             "details": _exact(msgspec.to_builtins(dict(details or {}), str_keys=True)),
         }
         row["hash"] = entry_hash(previous, row)
-        self._connection.execute(insert(tables.audit).values(**row))
+        try:
+            self._connection.execute(insert(tables.audit).values(**row))
+        except IntegrityError as exc:
+            raise AuditBrokenError(number=row["number"]) from exc
         head = update(tables.audit_head).values(number=row["number"], hash=row["hash"])
         self._connection.execute(head)
         return _entry(row)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, ForeignKey, Table, select
@@ -28,6 +29,22 @@ _WHAT = {
 _USERS_SHOWN = 10
 _UNIQUE_VIOLATION = "23505"
 _SQLITE_UNIQUE = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"})
+
+
+@contextmanager
+def savepoint(connection: Connection) -> Generator[None]:
+    """Undo a block that was refused, so that the transaction can go on.
+
+    Only then: after anything else (SQLite ends a transaction itself when the disk is full) there may be
+    nothing to go back to, and trying would hide what has happened.
+    """
+    nested = connection.begin_nested()
+    try:
+        yield
+    except (IntegrityError, SekisoError):
+        nested.rollback()
+        raise
+    nested.commit()
 
 
 def what(table: Table[Any]) -> str:

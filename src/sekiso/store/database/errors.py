@@ -50,8 +50,20 @@ class DatabaseNewerError(SekisoError):
     resolution = "Install that version again, or restore a backup made by this one."
 
 
+class AuditBrokenError(SekisoError):
+    """The audit history was changed from outside, so that nothing can be added. Params: number."""
+
+    code = "audit.broken"
+    family = Family.VERIFICATION
+    brief = "The audit history cannot be continued."
+    why = "An entry with the number {number} is there already that Sekiso has not written."
+    resolution = "Restore a backup of the database, and find out who has changed it."
+
+
 # PostgreSQL: serialization_failure, deadlock_detected, lock_not_available.
 _BUSY_STATES = frozenset({"40001", "40P01", "55P03"})
+# read_only_sql_transaction: a standby says so, too.
+_READ_ONLY = "25006"
 _SQLITE_BUSY, _SQLITE_LOCKED = 5, 6
 
 
@@ -68,7 +80,7 @@ def translated(error: SQLAlchemyError, database: str) -> SekisoError | None:
         return None
     if _is_busy(error):
         return DatabaseBusyError(reason=driver_text(error))
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, OperationalError | InterfaceError) or _state(error) == _READ_ONLY:
         return DatabaseUnavailableError(database=database, reason=driver_text(error))
     return None
 
@@ -82,4 +94,8 @@ def _is_busy(error: DBAPIError) -> bool:
     code = getattr(error.orig, "sqlite_errorcode", None)
     if isinstance(code, int):
         return code & 0xFF in (_SQLITE_BUSY, _SQLITE_LOCKED)
-    return getattr(error.orig, "sqlstate", None) in _BUSY_STATES
+    return _state(error) in _BUSY_STATES
+
+
+def _state(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)

@@ -28,7 +28,7 @@ class HeldRows(RecordRows[R]):
         holder = self._holder
         free = or_(holder.is_(None), holder == task_id)
         try:
-            with self._connection.begin_nested():
+            with constraints.savepoint(self._connection):
                 held = self._set(self.table.c.id == record_id, free, holder_task_id=task_id)
         except IntegrityError as exc:
             raise constraints.not_found(tables.tasks, task_id) from exc

@@ -113,7 +113,7 @@ class RecordRows(Generic[R]):
             InUseError: others refer to it.
         """
         try:
-            with self._connection.begin_nested():
+            with constraints.savepoint(self._connection):
                 self._connection.execute(delete(self.table).where(self.table.c.id == record_id))
         except IntegrityError as exc:
             raise InUseError(
@@ -181,7 +181,7 @@ class RecordRows(Generic[R]):
 
     def _write(self, values: dict[str, Any], write: Callable[[], None]) -> None:
         try:
-            with self._connection.begin_nested():
+            with constraints.savepoint(self._connection):
                 write()
         except IntegrityError as exc:
             explained = self._explained(constraints.taken(exc), values)

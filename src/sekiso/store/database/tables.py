@@ -160,7 +160,7 @@ class TaskLogColumns(TypedColumns):
     """See `LogLine`."""
 
     task_id: Named[str] = Column(TEXT, ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
-    number: Named[int] = Column(primary_key=True, autoincrement=False)
+    number: Named[int] = Column(BigInteger, primary_key=True, autoincrement=False)
     time_s: Named[float]
     text: Named[str] = Column(TEXT)
 
@@ -236,7 +236,7 @@ class TemplateColumns(NamedColumns):
     size_bytes: Named[int | None] = Column(BigInteger)
     generalization: Named[str] = Column(TEXT)
     boot_test: Named[bool]
-    keep_last: Named[int | None]
+    keep_last: Named[int | None] = Column(BigInteger)
     created_s: Named[float]
     changed_s: Named[float]
 

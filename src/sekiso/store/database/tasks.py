@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from sekiso.model.task import TRANSITIONS, LogLine, TaskFilter, TaskRecord, TaskState
-from sekiso.store.database import tables
+from sekiso.store.database import constraints, tables
 from sekiso.store.database.columns import clamped, name_key
 from sekiso.store.database.library import ENDED_STATES
 from sekiso.store.database.records import ListField, RecordRows
@@ -82,7 +82,7 @@ class TaskTable(RecordRows[TaskRecord]):
         number = (self._connection.execute(last).scalar() or 0) + 1
         line = {"task_id": task_id, "number": number, "time_s": self._session.clock(), "text": text}
         try:
-            with self._connection.begin_nested():
+            with constraints.savepoint(self._connection):
                 self._connection.execute(insert(tables.task_log).values(**line))
         except IntegrityError as exc:
             raise self._not_found(task_id) from exc

@@ -306,7 +306,7 @@ def _task_log() -> None:
     op.create_table(
         "task_log",
         sa.Column("task_id", sa.Text(), nullable=False),
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("time_s", _SECONDS, nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name="fk_task_log_task_id", ondelete="CASCADE"),
@@ -365,7 +365,7 @@ def _templates() -> None:
         sa.Column("size_bytes", sa.BigInteger(), nullable=True),
         sa.Column("generalization", sa.Text(), nullable=False),
         sa.Column("boot_test", sa.Boolean(), nullable=False),
-        sa.Column("keep_last", sa.Integer(), nullable=True),
+        sa.Column("keep_last", sa.BigInteger(), nullable=True),
         sa.Column("created_s", _SECONDS, nullable=False),
         sa.Column("changed_s", _SECONDS, nullable=False),
         sa.ForeignKeyConstraint(
