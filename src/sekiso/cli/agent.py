@@ -39,7 +39,10 @@ _SERVICE = {
 
 @click.group(cls=LazyGroup, later=_SERVICE)
 def agent() -> None:
-    """Agents on hypervisor hosts."""
+    """Agents.
+
+    An agent runs on the hypervisor's host, where it makes machines and disks for the appliance.
+    """
 
 
 @agent.command("list")

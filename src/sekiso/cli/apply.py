@@ -16,7 +16,7 @@ from sekiso.cli.remote import connect, views
 from sekiso.cli.words import word
 from sekiso.errors import Family, SekisoError
 
-_MAX_BYTES = 8 << 20
+_MAX_BYTES = 2 << 20
 
 
 class FileSyntaxError(SekisoError):
@@ -42,10 +42,10 @@ class FileSyntaxError(SekisoError):
 @click.option("--dry-run", is_flag=True, help="Print what would be done; write nothing.")
 @json_option
 def apply(path: str, dry_run: bool, as_json: bool) -> None:
-    """Take over configurations, from a file.
+    """Apply a file.
 
-    What the file names is made or changed to be as it says; other connector configurations stay as they
-    are. If one cannot be saved, none is.
+    The connector configurations in it are taken over: each is made, or changed to be as the file says.
+    Others stay as they are. If one cannot be saved, none is.
     """
     documents = read_documents(path)
     source = say("standard input") if path == "-" else Path(path).name
@@ -89,7 +89,7 @@ def _read(path: str) -> str:
         with Path(path).open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        raise FileSyntaxError(path=path, reason="It is larger than 8 MiB.")
+        raise FileSyntaxError(path=path, reason="It is larger than 2 MiB.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

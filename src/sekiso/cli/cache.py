@@ -17,10 +17,10 @@ _COMPLETE = names_of("/connector-configurations")
 
 @click.group(cls=SekisoGroup)
 def cache() -> None:
-    """Layer disk caches.
+    """Caches.
 
-    Boot disks and packaging disks are kept at the storage path, up to the size that the connector
-    configuration sets, and used again.
+    Boot disks and packaging disks are kept at the storage path of a connector configuration, up to the size
+    that it sets, and used again.
     """
 
 

@@ -70,7 +70,7 @@ def login(
     system_ca: bool,
     as_json: bool,
 ) -> None:
-    """Log in, at an appliance.
+    """Log in.
 
     The certificate of the appliance at URL is shown and has to be confirmed; from then on nothing is sent
     to a server with another one. What was confirmed, and a session, is kept in a file that only you can

@@ -26,18 +26,18 @@ COMPLETE_VARIABLE = "_SEKISO_COMPLETE"
 
 #: All commands by topic, in the order of the help page.
 COMMANDS = {
-    "login": Later("sekiso.cli.login", "login", mark("Log in, at an appliance.")),
+    "login": Later("sekiso.cli.login", "login", mark("Log in.")),
     "logout": Later("sekiso.cli.login", "logout", mark("Log out.")),
     "whoami": Later("sekiso.cli.login", "whoami", mark("Show appliance, user, role.")),
-    "agent": Later("sekiso.cli.agent", "agent", mark("Agents on hypervisor hosts.")),
+    "agent": Later("sekiso.cli.agent", "agent", mark("Agents.")),
     "connector": Later("sekiso.cli.connector", "connector", mark("Connectors, connector configurations.")),
     "layer": Later("sekiso.cli.layer", "layer", mark("Layers, versions, packaging machines.")),
     "template": Later("sekiso.cli.template", "template", mark("Image templates.")),
     "image": Later("sekiso.cli.image", "image", mark("Published images.")),
     "task": Later("sekiso.cli.task", "task", mark("Tasks, their progress, their logs.")),
-    "cache": Later("sekiso.cli.cache", "cache", mark("Layer disk caches.")),
-    "apply": Later("sekiso.cli.apply", "apply", mark("Take over configurations, from a file.")),
-    "user": Later("sekiso.cli.user", "user", mark("Users of the appliance.")),
+    "cache": Later("sekiso.cli.cache", "cache", mark("Caches.")),
+    "apply": Later("sekiso.cli.apply", "apply", mark("Apply a file.")),
+    "user": Later("sekiso.cli.user", "user", mark("Users.")),
     "token": Later("sekiso.cli.token", "token", mark("API tokens.")),
     "audit": Later("sekiso.cli.audit", "audit", mark("The audit history.")),
     "appliance": Later("sekiso.cli.appliance", "appliance", mark("The appliance itself.")),

@@ -8,6 +8,7 @@ import yaml
 
 #: PyYAML's own type information is partial.
 _YAML: Any = yaml
+_MOST_DEPTH = 50
 
 
 class NotPlainError(ValueError):
@@ -21,9 +22,7 @@ def plain_documents(text: str) -> list[Any]:
         NotPlainError: it is no YAML, has an alias, a key twice, or a tag that is not plain data.
     """
     try:
-        for event in _YAML.parse(text, Loader=_YAML.SafeLoader):
-            if isinstance(event, _YAML.AliasEvent):
-                raise NotPlainError(_at(event.start_mark, "aliases are not read"))
+        _refuse_events(text)
         for node in _YAML.compose_all(text, Loader=_YAML.SafeLoader):
             _refuse_twice(node)
         return [d for d in _YAML.safe_load_all(text) if d is not None]
@@ -31,8 +30,20 @@ def plain_documents(text: str) -> list[Any]:
         raise NotPlainError(_at(error.problem_mark, str(error.problem))) from error
     except _YAML.YAMLError as error:
         raise NotPlainError(f"It is no YAML: {error}.") from error
-    except RecursionError as error:
-        raise NotPlainError("Its brackets are nested too deeply.") from error
+
+
+def _refuse_events(text: str) -> None:
+    """Refuse aliases, and depths at which the library would become slow or run out of stack."""
+    depth = 0
+    for event in _YAML.parse(text, Loader=_YAML.SafeLoader):
+        if isinstance(event, _YAML.AliasEvent):
+            raise NotPlainError(_at(event.start_mark, "aliases are not read"))
+        if isinstance(event, _YAML.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, _YAML.CollectionEndEvent):
+            depth -= 1
+        if depth > _MOST_DEPTH:
+            raise NotPlainError(_at(event.start_mark, "it is nested too deeply"))
 
 
 def _refuse_twice(node: Any) -> None:

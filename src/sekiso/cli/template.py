@@ -69,6 +69,7 @@ def show(reference: str, as_json: bool) -> None:
 
 
 def _show(found: View) -> None:
+    size = found.get("size_bytes")
     print_pairs(
         [
             ("Template", found["name"]),
@@ -76,26 +77,17 @@ def _show(found: View) -> None:
             ("Revision", found["revision"]),
             ("Layers", ", ".join(found.get("layers") or ())),
             ("Connector configuration", found.get("configuration_name")),
-            *_disk_pairs(found),
+            ("Disk", f"{found['disk_name']}, {word(found['allocation'])}, {found['disk_format'].upper()}"),
+            ("Disk size", human_bytes(size) if size else say("as the layers need")),
+            ("Generalization", word(found["generalization"])),
+            ("Boot test", yes_no(found.get("boot_test"))),
+            ("Images kept", found.get("keep_last") or say("all")),
             ("Notes", found.get("notes")),
             ("Images", found.get("images")),
             ("Last published", moment(found.get("last_published_s"))),
             ("Changed", moment(found.get("changed_s"))),
         ]
     )
-
-
-def _disk_pairs(found: View) -> list[tuple[str, object]]:
-    size = found.get("size_bytes")
-    labels = ("Disk", "Disk size", "Generalization", "Boot test", "Images kept")
-    values = (
-        f"{found['disk_name']}, {word(found['allocation'])}, {found['disk_format'].upper()}",
-        human_bytes(size) if size else say("as the layers need"),
-        word(found["generalization"]),
-        yes_no(found.get("boot_test")),
-        found.get("keep_last") or say("all"),
-    )
-    return list(zip(labels, values, strict=True))
 
 
 @template.command("create")

@@ -20,7 +20,7 @@ _PASSWORD_FILE = click.Path(dir_okay=False, allow_dash=True)
 
 @click.group(cls=SekisoGroup)
 def user() -> None:
-    """Users of the appliance.
+    """Users.
 
     An administrator may do everything; a layer manager works on layers, templates and images; a publisher
     on templates and images; a read-only user looks.
