@@ -1,4 +1,4 @@
-"""An appliance and a QEMU agent as processes of their own on this machine, driven by the `sekiso` command alone.
+"""An appliance and a QEMU agent as processes of their own on this machine, driven by `sekiso` alone.
 
 The demonstration and the acceptance tests use it. Everything lies in one folder and listens on loopback.
 """
@@ -97,15 +97,10 @@ class Estate:
         if not (self.folder / "password").exists():
             _write_private(self.folder / "password", secrets.token_urlsafe(18))
         self.start_appliance()
+        shown = self.json("appliance", "fingerprint", "--state", self.appliance_state)["fingerprint"]
         self.run(
-            "login",
-            self.url,
-            "--user",
-            "admin",
-            "--password-file",
-            self.folder / "password",
-            "--trust-local",
-            self.appliance_state,
+            *("login", self.url, "--user", "admin", "--password-file", self.folder / "password"),
+            *("--fingerprint", shown),
         )
         if not (self.folder / "agent" / "agent.json").exists():
             self.register_agent()
