@@ -128,13 +128,17 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _asks_to_cancel() -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _on_terminal():
         return False
     click.echo(err=True)
     try:
         return click.confirm(say("Cancel the task? No leaves it running."), default=False, err=True)
     except (click.Abort, KeyboardInterrupt):
         return False
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def finish(
