@@ -63,6 +63,12 @@ def test_help_and_json(sekiso: Run, words: list[str]) -> None:
         assert "--json" in out
 
 
+def test_every_command_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+    commands = [words for words, command in groups() if not isinstance(command, click.Group)]
+    assert [words for words in commands if f"sekiso {' '.join(words)}" not in page] == []
+
+
 def test_summaries_are_the_first_sentences() -> None:
     for name, later in COMMANDS.items():
         if later.installed and name != "host":
