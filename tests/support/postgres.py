@@ -34,11 +34,11 @@ class PostgresCluster:
         )
         return url.render_as_string()
 
-    def new_database(self, *, template: str = "template0") -> str:
-        """Make a database, empty or as a copy; return its name. Nobody may be connected to the template."""
+    def new_database(self) -> str:
+        """Make an empty database; return its name."""
         name = f"test{next(self._numbers)}"
         with self._connect("postgres") as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
         return name
 
     def wait(self) -> None:

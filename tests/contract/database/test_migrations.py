@@ -75,11 +75,12 @@ def test_several_processes_start_at_once(empty_url: str) -> None:
             database.close()
 
 
-def test_a_database_of_a_later_version_is_left_alone(url: str) -> None:
-    with connected(url) as connection:
+def test_a_database_of_a_later_version_is_left_alone(empty_url: str) -> None:
+    open_database(empty_url).close()
+    with connected(empty_url) as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     with pytest.raises(DatabaseNewerError) as caught:
-        open_database(url)
+        open_database(empty_url)
     assert caught.value.params["revision"] == "9999"
-    with connected(url) as connection:
+    with connected(empty_url) as connection:
         assert present_revision(connection) == "9999"

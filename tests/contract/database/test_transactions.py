@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, text
@@ -121,7 +120,7 @@ def test_whoever_waits_too_long_is_told(url: str, same_process: bool) -> None:
             assert count(work) == 1
 
 
-def test_a_row_that_another_program_holds(url: str, dialect: str) -> None:
+def test_a_row_that_another_program_holds(url: str) -> None:
     with closing(Database(url, busy_timeout_s=0.3)) as db:
         with db.begin() as work:
             work.agents.add(samples.AGENT)
@@ -131,68 +130,3 @@ def test_a_row_that_another_program_holds(url: str, dialect: str) -> None:
                 work.agents.seen("agent-1", 2.0)
         with db.begin() as work:
             assert work.agents.get("agent-1") == samples.AGENT
-
-
-@pytest.mark.parametrize("state", ["40001", "40P01", "55P03"])
-def test_failures_of_postgresql_that_pass(db: Database, dialect: str, state: str) -> None:
-    if dialect == "sqlite":
-        return  # it has no such failures: what it says instead is tested above
-    raising = f"DO $$ BEGIN RAISE EXCEPTION 'try again' USING ERRCODE = '{state}'; END $$"
-    with pytest.raises(DatabaseBusyError, match="try again"), db.begin() as work:
-        work.users.add(samples.USER)
-        work.users._connection.exec_driver_sql(raising)  # type: ignore[attr-defined]
-    with db.begin() as work:
-        assert count(work) == 0
-
-
-def test_a_deadlock_with_another_program(url: str, dialect: str) -> None:
-    if dialect == "sqlite":
-        return  # it has one lock for everything
-    with closing(Database(url)) as db, stranger(url) as connection:
-        with db.begin() as work:
-            work.agents.add(samples.AGENT)
-            work.users.add(samples.USER)
-        connection.execute(text("SET deadlock_timeout = '10s'"))
-        connection.execute(text("UPDATE agents SET last_seen_s = 1"))
-        with ThreadPoolExecutor(1) as pool, pytest.raises(DatabaseBusyError, match="deadlock"):
-            with db.begin() as work:
-                work.users.replace(replace(samples.USER, failed_logins=9))
-                waiting = pool.submit(connection.execute, text("UPDATE users SET failed_logins = 1"))
-                work.agents.seen("agent-1", 2.0)
-            waiting.result()
-        connection.commit()
-
-
-def test_a_lost_connection(db: Database, url: str, dialect: str) -> None:
-    if dialect == "sqlite":
-        return  # it has none
-    with db.begin() as work:
-        work.users.add(samples.USER)
-    with stranger(url) as connection:
-        kill = text(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-            " AND datname = current_database()"
-        )
-        with pytest.raises(DatabaseUnavailableError) as caught, db.begin() as work:
-            work.users.remove("user-1")
-            connection.execute(kill)
-            work.users.all()
-        assert caught.value.retryable
-        with db.begin() as work:
-            assert count(work) == 1
-        connection.execute(kill)
-        with db.read() as work:
-            assert count(work) == 1
-
-
-def test_no_more_room(db: Database, dialect: str) -> None:
-    if dialect == "postgresql":
-        return  # a cluster of its own would have to be filled
-    with pytest.raises(DatabaseUnavailableError, match="full"), db.begin() as work:
-        connection = work.users._connection  # type: ignore[attr-defined]
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        for number in range(100):
-            work.users.add(replace(samples.USER, id=str(number), name="x" * 1000 + str(number)))
-    with db.read() as work:
-        assert count(work) == 0

@@ -33,16 +33,19 @@ def parsed_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError as exc:
+    except (ArgumentError, ValueError):
+        # What it says shows the whole text, a password in it too.
         raise DatabaseUrlError(
             database="", reason="It is not the URL of a database.", remedy=_URL_REMEDY
-        ) from exc
+        ) from None
     dialect = url.get_backend_name()
-    if dialect == "postgresql":
+    if dialect in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     if dialect != "sqlite":
         raise _refused(url, "Sekiso works with SQLite and PostgreSQL only.")
-    if url.database in (None, "", ":memory:") or "mode=memory" in str(url.database):
+    if url.query:
+        raise _refused(url, "The URL of an SQLite database has a path and nothing else.")
+    if url.database in (None, "", ":memory:"):
         raise _refused(url, "A database in memory is lost when the program ends.")
     return url.set(drivername="sqlite+pysqlite")
 

@@ -80,7 +80,7 @@ def translated(error: SQLAlchemyError, database: str) -> SekisoError | None:
         return None
     if _is_busy(error):
         return DatabaseBusyError(reason=driver_text(error))
-    if isinstance(error, OperationalError | InterfaceError) or _state(error) == _READ_ONLY:
+    if isinstance(error, OperationalError | InterfaceError) or _is_unusable(error):
         return DatabaseUnavailableError(database=database, reason=driver_text(error))
     return None
 
@@ -95,6 +95,11 @@ def _is_busy(error: DBAPIError) -> bool:
     if isinstance(code, int):
         return code & 0xFF in (_SQLITE_BUSY, _SQLITE_LOCKED)
     return _state(error) in _BUSY_STATES
+
+
+def _is_unusable(error: DBAPIError) -> bool:
+    damaged = getattr(error.orig, "sqlite_errorname", None) in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+    return damaged or _state(error) == _READ_ONLY
 
 
 def _state(error: DBAPIError) -> str | None:
