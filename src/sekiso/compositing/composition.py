@@ -89,7 +89,7 @@ def merge_stack(
     trees: list[LayerTree] = []
     for index, layer in enumerate(stack.layers):
         check_canceled(progress)
-        trees.append(_layer_tree(layer))
+        trees.append(layer_tree(layer))
         progress.advance(index + 1)
     progress.step("Merging layers")
     planned = tuple(_planned(layer, tree) for layer, tree in zip(stack.layers, trees, strict=True))
@@ -167,7 +167,12 @@ def compose_tree(
     )
 
 
-def _layer_tree(layer: LayerFile) -> LayerTree:
+def layer_tree(layer: LayerFile) -> LayerTree:
+    """Read a layer as the merge sees it.
+
+    Raises:
+        DamagedInputError: the layer is damaged.
+    """
     manifest = layer.manifest
     return LayerTree(
         name=layer.name,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -159,8 +159,16 @@ class LayerFile:
 class LayerWriter:
     """Writes a layer file: content first (`wim` is the sink), then `finish`. Left early, nothing remains."""
 
-    def __init__(self, path: Path, compression: Compression = Compression.NONE) -> None:
+    def __init__(
+        self, path: Path, compression: Compression = Compression.NONE, *, references: Sequence[Path] = ()
+    ) -> None:
         """Begin a layer file.
+
+        Args:
+            path: the file.
+            compression: how its content is stored.
+            references: WIM files with content of the tree that `wim` is not given; what they have stored
+                in the same way is copied as it is.
 
         Raises:
             AlreadyExistsError: there is a file of that name.
@@ -172,7 +180,8 @@ class LayerWriter:
             raise NotFoundError(what="The folder", name=path.parent, remedy="Check the path.")
         self.path = path
         self._compression = compression
-        plain = compression is Compression.NONE
+        self._references = tuple(references)
+        plain = compression is Compression.NONE and not self._references
         self._plain = path if plain else path.with_name(f".{path.name}.{os.getpid()}.plain")
         self.wim = WimWriter(self._plain)
 
@@ -182,14 +191,16 @@ class LayerWriter:
         root: Node,
         bases: Mapping[str, bytes | None] | None = None,
         *,
+        sizes: Mapping[bytes, int] | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> LayerManifest:
         """Write metadata and manifest, make the file durable and give it its name.
 
         Args:
             manifest: everything but `tree` and `structured`, which are filled in here.
-            root: the layer's tree; every blob it names was given to `wim`.
+            root: the layer's tree; every blob it names was given to `wim`, or lies in the references.
             bases: files merged by content, as the base had them (None: the base had none).
+            sizes: lengths of the blobs in the references.
             progress: counts bytes while the content is compressed.
 
         Returns:
@@ -202,14 +213,25 @@ class LayerWriter:
             root,
             name=f"{done.name} {done.layer_version}",
             properties={MANIFEST_PROPERTY: _manifest_text(done)},
+            sizes=sizes,
         )
         if base_root.children:
             self.wim.add_image(base_root, name=BASE_IMAGE_NAME, properties={})
         self.wim.commit()
-        if self._compression is not Compression.NONE:
-            progress.step("Compressing")
-            libwim.export(self._plain, self.path, compression=self._compression.value, progress=progress)
+        if self._plain != self.path:
+            self._store_otherwise(progress)
         return done
+
+    def _store_otherwise(self, progress: Progress) -> None:
+        progress.step("Joining content" if self._references else "Compressing")
+        libwim.export(
+            self._plain,
+            self.path,
+            compression=self._compression.value,
+            progress=progress,
+            references=self._references,
+            recompress=not self._references or self._compression is Compression.SOLID,
+        )
 
     def _base_tree(self, bases: Mapping[str, bytes | None]) -> Node:
         root = new_root()
@@ -232,7 +254,7 @@ class LayerWriter:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.wim.abandon()
-        if self._compression is not Compression.NONE:
+        if self._plain != self.path:
             self._plain.unlink(missing_ok=True)
 
 

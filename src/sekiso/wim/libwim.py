@@ -199,6 +199,7 @@ def export(
     progress: Progress = NO_PROGRESS,
     *,
     references: Sequence[Path] = (),
+    recompress: bool = True,
 ) -> Outcome:
     """Write a WIM file again with another compression: same images, XML properties and blobs.
 
@@ -208,6 +209,7 @@ def export(
         compression: how to compress: `xpress` and `lzx20` (fast LZX) for the wire, `solid` (LZMS) is small.
         progress: counts bytes of content; asked for cancellation.
         references: WIM files with blobs that `src` lacks; they are taken into `dst`.
+        recompress: False copies what is compressed in that very way already as it is, its hash not checked.
 
     Raises:
         AlreadyExistsError: `dst` exists.
@@ -218,7 +220,8 @@ def export(
     """
     with _new_file(dst) as temporary:
         arguments = {"wim": str(src.absolute()), "references": _names(references), "out": str(temporary)}
-        return _run("export", {**arguments, "compression": compression}, progress)
+        how = {"compression": compression, "recompress": recompress}
+        return _run("export", {**arguments, **how}, progress)
 
 
 def verify(wim: Path, progress: Progress = NO_PROGRESS, *, references: Sequence[Path] = ()) -> Outcome:

@@ -115,14 +115,17 @@ class Operations:
             self._write(handle, out, compression, lib.WRITE_FSYNC)
         return self.version()
 
-    def export(self, wim: str, references: Sequence[str], out: str, *, compression: str) -> dict[str, Any]:
+    def export(
+        self, wim: str, references: Sequence[str], out: str, *, compression: str, recompress: bool
+    ) -> dict[str, Any]:
         """Write all images and all blobs again, compressed otherwise."""
         _limit(_WRITE_LIMIT_BYTES)
         number = lib.COMPRESSION_NUMBERS[compression]
         with self._open(wim, references) as handle:
             self._check(self.library.wimlib_set_output_compression_type(handle, number), wim)
             # Blobs that no image names are wanted too, but not those that only the references have.
-            flags = lib.WRITE_FSYNC | lib.WRITE_RECOMPRESS | (0 if references else lib.WRITE_STREAMS_OK)
+            flags = lib.WRITE_FSYNC | (0 if references else lib.WRITE_STREAMS_OK)
+            flags |= lib.WRITE_RECOMPRESS if recompress else 0
             self._write(handle, out, compression, flags)
         return self.version()
 

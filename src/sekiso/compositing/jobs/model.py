@@ -213,8 +213,6 @@ class VerifyLayerJob(JobOf[VerifySummary]):
 
 
 Job = (
-    (
-)
     ImportJob
     | PackJob
     | ComposeJob

@@ -96,7 +96,7 @@ def _pack(job: PackJob, progress: Progress) -> PackSummary:
     out = Path(job.out)
     allow = tuple(Path(path) for path in job.allow)
     facts = convert(Path(job.source), out, DiskFormat.VHDX, allow=allow, progress=progress)
-    return PackSummary(job.out, out.stat().st_size, facts.size_bytes)
+    return PackSummary(job.out, out.stat().st_size, facts.virtual_size_bytes)
 
 
 @_do.register
