@@ -15,6 +15,7 @@ from sekiso.cli.remote import (
     confirm,
     connect,
     flat,
+    listed,
     moment,
     names_of,
     part,
@@ -52,7 +53,7 @@ def list_(as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.get("/agents")
     if as_json:
-        print_json(answer)
+        print_json(listed("agents", answer))
         return
     rows = [
         (
@@ -177,11 +178,12 @@ def token(name: str | None, valid_hours: int, as_json: bool) -> None:
     """Make a one-time token to register an agent, and print it, this once."""
     with connect() as appliance:
         answer = appliance.post("/agent-tokens", {"name": name, "valid_s": valid_hours * _HOUR_S})
-        url = answer.get("appliance_url") or appliance.url
+        url = appliance.url
+    secret = answer.get("token") or answer["secret"]
     if as_json:
-        print_json(answer)
+        print_json({**{k: v for k, v in answer.items() if k != "secret"}, "token": secret})
         return
-    click.echo(answer["secret"])
+    click.echo(secret)
     hint(say("It is shown this once, and can be used once until {time}.", time=moment(answer["expires_s"])))
     hint(say("On the agent's machine, run this and give the token when it is asked for:"))
     hint(f"  sekiso agent register --appliance {url}")

@@ -12,7 +12,7 @@ from sekiso.cli.help import SekisoCommand
 from sekiso.cli.language import say
 from sekiso.cli.options import json_option
 from sekiso.cli.output import print_json, print_table
-from sekiso.cli.remote import connect, views
+from sekiso.cli.remote import connect, listed, views
 from sekiso.cli.words import word
 from sekiso.errors import Family, SekisoError
 
@@ -55,7 +55,7 @@ def apply(path: str, dry_run: bool, as_json: bool) -> None:
             "/connector-configurations/apply", body, {"dry_run": "true" if dry_run else None}
         )
     if as_json:
-        print_json(answer)
+        print_json(listed("applied", answer))
         return
     print_table(
         ["Name", "What was done"], [(a.get("name"), word(str(a.get("action")))) for a in views(answer)]

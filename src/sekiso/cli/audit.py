@@ -10,7 +10,7 @@ from sekiso.cli.help import SekisoGroup
 from sekiso.cli.language import say
 from sekiso.cli.options import json_option
 from sekiso.cli.output import print_json, print_table
-from sekiso.cli.remote import connect, moment, views
+from sekiso.cli.remote import connect, listed, moment, views
 from sekiso.cli.words import word
 from sekiso.errors import VerificationError
 
@@ -35,7 +35,7 @@ def list_(
     with connect() as appliance:
         answer = appliance.get("/audit", params)
     if as_json:
-        print_json(answer)
+        print_json(listed("entries", answer))
         return
     rows = [
         (

@@ -25,6 +25,7 @@ from sekiso.cli.remote import (
     confirm,
     connect,
     flat,
+    listed,
     moment,
     names_of,
     part,
@@ -56,7 +57,7 @@ def types(as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.get("/connectors")
     if as_json:
-        print_json(answer)
+        print_json(listed("connectors", answer))
         return
     rows = [(t.get("code"), remark(str(t.get("label", "")))) for t in views(answer)]
     print_table(["Connector", "Name"], rows)
@@ -69,7 +70,7 @@ def list_(as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.get(_PATH)
     if as_json:
-        print_json(answer)
+        print_json(listed("configurations", answer))
         return
     rows: list[tuple[object, ...]] = []
     for found in views(answer):
@@ -198,7 +199,7 @@ def _test_first(rows: Any, *, as_json: bool) -> None:
     if as_json:
         passed = all(row["status"] != "failed" for row in found)
         if not passed:
-            print_json(found)
+            print_json({"checks": found})
     else:
         passed = show_test(found, as_json=False)
     if not passed:

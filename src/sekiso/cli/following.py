@@ -46,7 +46,8 @@ def task_record(data: Any) -> TaskRecord:
 
 def task_records(answer: Any) -> list[TaskRecord]:
     """Return the tasks of an answer: one, or a list of them."""
-    items = cast("list[Any]", answer) if isinstance(answer, list) else [answer]
+    several = cast("dict[str, Any]", answer).get("tasks") if isinstance(answer, dict) else answer
+    items = cast("list[Any]", several) if isinstance(several, list) else [answer]
     return [task_record(item) for item in items]
 
 
@@ -169,7 +170,8 @@ def finish(
     if not no_wait:
         tasks = follow(appliance, tasks, quiet=quiet or as_json, stop=stop)
     if as_json:
-        print_json(tasks if always_list or isinstance(answer, list) else tasks[0])
+        several = always_list or isinstance(answer, list)
+        print_json({"tasks": tasks} if several else tasks[0])
     else:
         for task in tasks:
             show_end(task)

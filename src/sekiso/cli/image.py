@@ -18,6 +18,7 @@ from sekiso.cli.remote import (
     confirm,
     connect,
     flat,
+    listed,
     moment,
     names_of,
     no_wait_option,
@@ -42,7 +43,7 @@ def list_(as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.get("/images")
     if as_json:
-        print_json(answer)
+        print_json(listed("images", answer))
         return
     rows = [
         (

@@ -61,6 +61,11 @@ def views(answer: Any) -> list[View]:
     return [flat(item) for item in cast("Sequence[Any]", answer or ())]
 
 
+def listed(key: str, answer: Any) -> View:
+    """Return a list as `--json` prints it: under a name, so that more can stand beside it."""
+    return cast("View", answer) if isinstance(answer, dict) else {key: answer or []}
+
+
 def find(items: Iterable[View], reference: str, what: str, remedy: str) -> View:
     """Return the item with this identifier, else the only one of this name; case does not count.
 

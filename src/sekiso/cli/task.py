@@ -22,7 +22,7 @@ from sekiso.cli.help import SekisoGroup
 from sekiso.cli.language import say
 from sekiso.cli.options import json_option, quiet_option
 from sekiso.cli.output import print_json, print_pairs, print_table, printable
-from sekiso.cli.remote import connect, moment, no_wait_option, part
+from sekiso.cli.remote import connect, listed, moment, no_wait_option, part, views
 from sekiso.cli.reporting import report
 from sekiso.cli.words import remark, step_words, word
 from sekiso.model.task import LogLine, TaskKind, TaskRecord, TaskState
@@ -93,7 +93,7 @@ def list_(
     with connect() as appliance:
         answer = appliance.get("/tasks", params)
     if as_json:
-        print_json(answer)
+        print_json(listed("tasks", answer))
         return
     tasks = task_records(answer)
     rows = [(*row, moment(t.created_s)) for row, t in zip(records_table(tasks), tasks, strict=True)]
@@ -156,12 +156,11 @@ def log(task_id: str, following: bool, as_json: bool) -> None:
                 break
             time.sleep(_WATCH_EVERY_S)
     if as_json:
-        print_json(lines)
+        print_json({"lines": lines})
 
 
 def _new_lines(appliance: ApplianceClient, task_id: str, after: int) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = appliance.get(f"/tasks/{part(task_id)}/log", {"after": after})
-    return found
+    return views(appliance.get(f"/tasks/{part(task_id)}/log", {"after": after}))
 
 
 def _print_lines(lines: Sequence[dict[str, Any]]) -> None:
@@ -226,7 +225,7 @@ def watch(once: bool, as_json: bool) -> None:
     with connect() as appliance:
         if once or as_json:
             tasks = _open_tasks(appliance)
-            print_json(tasks) if as_json else _print_open(tasks)
+            print_json({"tasks": tasks}) if as_json else _print_open(tasks)
             return
         while True:
             tasks = _open_tasks(appliance)

@@ -12,7 +12,19 @@ from sekiso.cli.help import SekisoGroup
 from sekiso.cli.language import number, say
 from sekiso.cli.options import Name, json_option
 from sekiso.cli.output import human_bytes, print_json, print_notes, print_pairs, print_table
-from sekiso.cli.remote import View, confirm, connect, flat, moment, names_of, part, views, yes_no, yes_option
+from sekiso.cli.remote import (
+    View,
+    confirm,
+    connect,
+    flat,
+    listed,
+    moment,
+    names_of,
+    part,
+    views,
+    yes_no,
+    yes_option,
+)
 from sekiso.cli.template_options import NO_PLATFORM, given_wish, template_options, wish_of
 from sekiso.cli.version_refs import Library
 from sekiso.cli.words import action_words, remark, word
@@ -37,7 +49,7 @@ def list_(as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.get(_PATH)
     if as_json:
-        print_json(answer)
+        print_json(listed("templates", answer))
         return
     rows = [
         (
@@ -165,7 +177,7 @@ def history(reference: str, as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.get(f"{_PATH}/{part(reference)}/history")
     if as_json:
-        print_json(answer)
+        print_json(listed("revisions", answer))
         return
     revisions = views(answer)
     rows = [
@@ -209,7 +221,7 @@ def _show_plan(answer: Mapping[str, Any], *, with_actions: bool) -> None:
             ("Plan", answer.get("plan_id")),
         ]
     )
-    print_conflicts(list(plan.get("conflicts") or ()))
+    print_conflicts(list(answer.get("conflicts") or plan.get("conflicts") or ()))
     if with_actions:
         rows = [
             (action_words(a["what"]), a["target"], remark(a["reason"])) for a in plan.get("actions") or ()

@@ -8,7 +8,7 @@ from sekiso.cli.help import SekisoGroup
 from sekiso.cli.language import say
 from sekiso.cli.options import Name, json_option
 from sekiso.cli.output import print_json, print_table
-from sekiso.cli.remote import connect, find, moment, names_of, part, views
+from sekiso.cli.remote import connect, find, listed, moment, names_of, part, views
 from sekiso.cli.reporting import hint
 
 _DAY_S = 86_400
@@ -29,7 +29,7 @@ def list_(as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.get("/tokens")
     if as_json:
-        print_json(answer)
+        print_json(listed("tokens", answer))
         return
     rows = [
         (
@@ -60,10 +60,11 @@ def create(name: str, valid_days: int, forever: bool, as_json: bool) -> None:
     valid_s = None if forever else valid_days * _DAY_S
     with connect() as appliance:
         answer = appliance.post("/tokens", {"name": name, "valid_s": valid_s})
+    secret = answer.get("token") or answer["secret"]
     if as_json:
-        print_json(answer)
+        print_json({**{k: v for k, v in answer.items() if k != "secret"}, "token": secret})
         return
-    click.echo(answer["secret"])
+    click.echo(secret)
     hint(say("It is shown this once. Keep it as you keep a password."))
 
 

@@ -10,7 +10,7 @@ from sekiso.cli.language import say
 from sekiso.cli.login import ask_secret, read_secret
 from sekiso.cli.options import Name, json_option
 from sekiso.cli.output import print_json, print_table
-from sekiso.cli.remote import confirm, connect, moment, names_of, part, views, yes_no, yes_option
+from sekiso.cli.remote import confirm, connect, listed, moment, names_of, part, views, yes_no, yes_option
 from sekiso.cli.words import word
 from sekiso.model.library import Role
 
@@ -34,7 +34,7 @@ def list_(as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.get("/users")
     if as_json:
-        print_json(answer)
+        print_json(listed("users", answer))
         return
     rows = [
         (u.get("name"), word(str(u.get("role"))), yes_no(not u.get("disabled")), moment(u.get("created_s")))

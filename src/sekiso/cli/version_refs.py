@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sekiso.cli.remote import View, connect, find, flat
+from sekiso.cli.remote import View, connect, find, flat, views
 from sekiso.errors import AmbiguousNameError, NotFoundError, SekisoError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Library:
     """The layers of an appliance, listed once per command."""
 
     def __init__(self, appliance: ApplianceClient) -> None:
-        self._layers: list[View] = [flat(item) for item in appliance.get("/layers")]
+        self._layers: list[View] = views(appliance.get("/layers"))
 
     def layer(self, reference: str, kinds: Sequence[str] = ()) -> View:
         """Return a layer by identifier or name.
@@ -102,7 +102,7 @@ def complete_versions(ctx: click.Context, param: click.Parameter, incomplete: st
     del ctx, param
     try:
         with connect() as appliance:
-            layers = [flat(item) for item in appliance.get("/layers", patience_s=0)]
+            layers = views(appliance.get("/layers", patience_s=0))
     except (SekisoError, OSError):  # a shell that asks for completions can show no error
         return []
     names = [f"{layer['name']}:{v['name']}" for layer in layers for v in versions_of(layer)]

@@ -15,6 +15,7 @@ import httpx
 import msgspec
 
 from sekiso.agent.contract import CachedDisk, CacheFacts, PackagingState
+from sekiso.compositing.jobs.results import Difference, DiffSummary, FileEntry, FilesSummary
 from sekiso.model.connector import AgentInventory, SwitchItem, TemplateVm, VolumeItem
 from sekiso.model.layer import GuestFamily, LayerKind
 from sekiso.model.library import (
@@ -98,6 +99,8 @@ class FakeAppliance(httpx.BaseTransport):
         self.uploads: list[bytes] = []
         self.rows: list[dict[str, Any]] = list(PASSED)
         self.lost = 0
+        #: What differs from `PACKAGING`.
+        self.packaging: dict[str, Any] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if self.lost:
@@ -392,6 +395,22 @@ FILE_SETTINGS = {
 }
 
 
+FILES = FilesSummary(
+    path="/",
+    entries=(
+        FileEntry("etc", "folder", modified_s=int(NOW_S), mode=0o755, owner=(0, 0)),
+        FileEntry("vmlinuz", "link", modified_s=int(NOW_S), target="boot/vmlinuz"),
+        FileEntry("motd", "file", 300, int(NOW_S), mode=0o644, owner=(0, 0)),
+    ),
+    total=40,
+)
+DIFF = DiffSummary(
+    differences=(Difference("/etc/motd", "changed", ("content", "times")), Difference("/srv", "added")),
+    counts={"changed": 1, "added": 1},
+    total=2,
+)
+
+
 def fixed(method: str, path: str, answer: Any) -> None:
     route(method, path)(lambda self, request, body, **parts: answer)  # pyright: ignore[reportUnknownLambdaType]
 
@@ -459,7 +478,9 @@ fixed("GET", "/layers", LAYERS)
 fixed("GET", "/layers/{ref}", LAYERS[1])
 fixed("PATCH", "/layers/{ref}", LAYERS[1])
 fixed("POST", "/layers/{ref}/clone", LAYERS[1])
-fixed("POST", "/layers/conflicts", {"conflicts": PLAN["conflicts"]})
+fixed("POST", "/layers/conflicts", {"conflicts": PLAN["conflicts"], "notes": []})
+fixed("GET", "/layer-versions/{id}/files", FILES)
+fixed("GET", "/layer-versions/{id}/diff/{other}", DIFF)
 fixed(
     "GET",
     "/layer-versions/{id}/machine",
@@ -550,6 +571,12 @@ def upload(self: FakeAppliance, request: httpx.Request, body: bytes) -> Any:
 @route("DELETE", "/layers/{ref}")
 def delete_layer(self: FakeAppliance, request: httpx.Request, body: Any, ref: str) -> Any:
     return []
+
+
+@route("GET", "/layer-versions/{id}")
+def version_view(self: FakeAppliance, request: httpx.Request, body: Any, id: str) -> Any:
+    packaging = {**msgspec.to_builtins(PACKAGING), **self.packaging}
+    return {"version": {"id": id, "name": "1", "state": "editing", "packaging": packaging}}
 
 
 @route("GET", "/layer-versions/{id}/machine/screenshot")

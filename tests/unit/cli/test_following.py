@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_canceled(sekiso: Run, appliance: FakeAppliance) -> None:
 
 def test_no_wait(sekiso: Run, appliance: FakeAppliance) -> None:
     code, out, err = sekiso("image", "publish", "web", "--no-wait", "--json")
-    assert code == 0 and err == "" and [t["id"] for t in json.loads(out)] == ["task-web"]
+    assert code == 0 and err == "" and [t["id"] for t in json.loads(out)["tasks"]] == ["task-web"]
     code, out, err = sekiso("image", "publish", "web", "--no-wait")
     assert out == "Publish an image: web is task task-web.\n"
     assert err == "Follow it: sekiso task wait task-web\n"
@@ -158,7 +159,7 @@ def test_log_is_followed(sekiso: Run, appliance: FakeAppliance) -> None:
     begin(appliance, {"percent": 50.0}, DONE)
     code, out, _ = sekiso("task", "log", "t1", "--follow")
     assert code == 0 and len(out.splitlines()) == 2
-    assert len(json.loads(sekiso("task", "log", "t1", "--json")[1])) == 2
+    assert len(json.loads(sekiso("task", "log", "t1", "--json")[1])["lines"]) == 2
 
 
 @pytest.fixture
@@ -205,6 +206,28 @@ def test_wait_ends_when_finalizing_fails(
     assert sekiso(*CREATE, "--wait")[0] == 10
 
 
+def test_wait_ends_when_something_is_unfinished(
+    sekiso: Run, appliance: FakeAppliance, made: Callable[..., None]
+) -> None:
+    made(DONE)
+    appliance.packaging = {"shut_down": True, "gate": ["run-once: setup failed"]}
+    code, _, err = sekiso(*CREATE, "--wait", "--quiet")
+    assert code == 10
+    assert err.startswith("Error: The version nginx 1 was not finalized by itself.\n  The script runs.\n")
+
+
+def test_a_script_that_installs_is_waited_for(
+    sekiso: Run, appliance: FakeAppliance, made: Callable[..., None]
+) -> None:
+    made(DONE)
+    made_task = appliance.tasks["task-create-layer"]
+    appliance.tasks["task-create-layer"] = replace(
+        made_task, params={"run_once": "up-1", "auto_finalize": True}
+    )
+    code, out, _ = sekiso(*CREATE)
+    assert (code, out) == (0, "Finalize a layer version: nginx 1 is done.\n")
+
+
 def test_without_wait_it_ends_when_a_person_is_needed(
     sekiso: Run, appliance: FakeAppliance, made: Callable[..., None]
 ) -> None:
@@ -224,8 +247,6 @@ def test_discarding_cancels_what_made_it(sekiso: Run, appliance: FakeAppliance) 
 
 def test_rate() -> None:
     rate, task = Rate(), record(TaskKind.PUBLISH_IMAGE, "web", step="a", unit="bytes", total=100 << 20)
-    from dataclasses import replace
-
     assert rate.per_second(replace(task, done=0), 0.0) is None
     assert rate.per_second(replace(task, done=10 << 20), 2.0) == 5 << 20
     assert amount_text(replace(task, done=10 << 20), 5 << 20) == "10.0 MiB / 100.0 MiB, 5.0 MiB/s"

@@ -131,7 +131,19 @@ def test_json_is_what_the_appliance_sends(sekiso: Run, appliance: FakeAppliance)
     for words in (["layer", "list"], ["connector", "show", "prod"], ["image", "list"], ["task", "list"]):
         code, out, err = sekiso(*words, "--json")
         assert (code, err) == (0, "")
-        json.loads(out)
+        assert isinstance(json.loads(out), dict)
+    for words, key in (
+        (["agent", "list"], "agents"),
+        (["image", "list"], "images"),
+        (["layer", "list"], "layers"),
+        (["layer", "conflicts", "Debian"], "conflicts"),
+        (["template", "list"], "templates"),
+        (["connector", "list"], "configurations"),
+        (["task", "list"], "tasks"),
+        (["audit", "list"], "entries"),
+    ):
+        assert isinstance(json.loads(sekiso(*words, "--json")[1])[key], list)
+    assert json.loads(sekiso("agent", "token", "--json")[1])["token"] == "one-time"
 
 
 def test_every_setting_has_an_option() -> None:
@@ -187,7 +199,11 @@ def test_a_failed_test_saves_nothing(sekiso: Run, appliance: FakeAppliance) -> N
     )
     assert [r[1] for r in appliance.changes()] == ["/connector-configurations/test"]
     code, out, _ = sekiso("connector", "test", "prod", "--json")
-    assert code == 3 and [row["status"] for row in json.loads(out)] == ["passed", "passed", "failed"]
+    assert code == 3 and [row["status"] for row in json.loads(out)["checks"]] == [
+        "passed",
+        "passed",
+        "failed",
+    ]
 
 
 def test_rules_are_shown_one_per_line(sekiso: Run, appliance: FakeAppliance) -> None:

@@ -8,13 +8,23 @@ from typing import Any
 import click
 
 from sekiso.cli.help import SekisoCommand
-from sekiso.cli.language import number, say
+from sekiso.cli.language import mark, number, say
 from sekiso.cli.layer.make import version_argument
 from sekiso.cli.options import json_option
-from sekiso.cli.output import human_bytes, print_json, print_table
-from sekiso.cli.remote import connect, part, views
+from sekiso.cli.output import human_bytes, print_json, print_notes, print_table
+from sekiso.cli.remote import connect, listed, moment, part
 from sekiso.cli.version_refs import DEPLOYABLE, Library, complete_versions
 from sekiso.cli.words import remark, word
+
+#: How two versions differ in a path.
+_DIFFERENCES = {
+    "added": mark("added"),
+    "changed": mark("changed"),
+    "removed": mark("removed"),
+    "replaced": mark("replaced"),
+    "deletes": mark("deletes"),
+    "keeps": mark("no longer deletes"),
+}
 
 
 @click.command(cls=SekisoCommand)
@@ -36,13 +46,28 @@ def files(reference: str, path: str, limit: int, as_json: bool) -> None:
         return
     rows = [
         (
-            word(str(entry.get("kind") or "")),
-            human_bytes(entry["size_bytes"]) if entry.get("size_bytes") is not None else "",
-            entry.get("path") or entry.get("name"),
+            word(entry["kind"]),
+            _mode(entry),
+            human_bytes(entry["size_bytes"]) if entry["kind"] == "file" else "",
+            moment(entry.get("modified_s")),
+            entry["name"] + (f" -> {entry['target']}" if entry.get("target") else ""),
         )
-        for entry in views(answer)
+        for entry in answer["entries"]
     ]
-    print_table(["Kind", "Size", "Path"], rows, right=[1])
+    print_table(["Kind", "Mode", "Size", "Changed", "Name"], rows, right=[2])
+    _say_cut(len(rows), answer["total"])
+
+
+def _mode(entry: Mapping[str, Any]) -> str:
+    mode, owner = entry.get("mode"), entry.get("owner")
+    if mode is None:
+        return ""
+    return f"{mode:04o}" + (f" {owner[0]}:{owner[1]}" if owner else "")
+
+
+def _say_cut(shown: int, total: int) -> None:
+    if total > shown:
+        click.echo(say("{shown} of {total} are shown.", shown=number(shown), total=number(total)))
 
 
 @click.command(cls=SekisoCommand)
@@ -63,17 +88,20 @@ def diff(one: str, other: str, as_json: bool) -> None:
 
 
 def _show_diff(answer: Mapping[str, Any]) -> None:
-    rows: list[tuple[str, str, str]] = []
-    for sign, key in (("+", "added"), ("-", "deleted"), ("~", "changed"), ("!", "replaced")):
-        for item in answer.get(key) or ():
-            path, reasons = (item, ()) if isinstance(item, str) else (item["path"], item.get("reasons") or ())
-            rows.append((sign, path, ", ".join(say(reason) for reason in reasons)))
-    if rows:
-        print_table(["", "Path", "What"], sorted(rows, key=lambda row: row[1]))
-    else:
+    differences: list[dict[str, Any]] = answer["differences"]
+    if not differences:
         click.echo(say("No differences."))
-    if answer.get("truncated"):
-        click.echo(say("There are more; the list ends at {count}.", count=number(len(rows))))
+        return
+    rows = [
+        (
+            say(_DIFFERENCES.get(str(d["what"]), str(d["what"]))),
+            d["path"],
+            ", ".join(map(say, d.get("reasons") or ())),
+        )
+        for d in differences
+    ]
+    print_table(["Difference", "Path", "What"], rows)
+    _say_cut(len(rows), answer["total"])
 
 
 @click.command(cls=SekisoCommand)
@@ -86,7 +114,12 @@ def conflicts(references: tuple[str, ...], as_json: bool) -> None:
     with connect() as appliance:
         body = {"version_ids": Library(appliance).ids(references)}
         answer = appliance.post("/layers/conflicts", body)
-    print_json(answer) if as_json else print_conflicts(views(answer))
+    if as_json:
+        print_json(listed("conflicts", answer))
+        return
+    found = listed("conflicts", answer)
+    print_conflicts(found["conflicts"])
+    print_notes(found.get("notes") or ())
 
 
 def print_conflicts(found: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from sekiso.cli.help import SekisoCommand
 from sekiso.cli.language import say
 from sekiso.cli.options import json_option
 from sekiso.cli.output import human_bytes, print_json, print_pairs, print_table
-from sekiso.cli.remote import View, connect, flat, moment, names_of, part, subjects_text
+from sekiso.cli.remote import View, connect, flat, listed, moment, names_of, part, subjects_text, views
 from sekiso.cli.version_refs import versions_of
 from sekiso.cli.words import word
 from sekiso.model.layer import LayerKind
@@ -26,9 +26,9 @@ def list_(kind: str | None, with_versions: bool, as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.get("/layers", {"kind": kind})
     if as_json:
-        print_json(answer)
+        print_json(listed("layers", answer))
         return
-    layers = [flat(item) for item in answer]
+    layers = views(answer)
     _print_versions(layers) if with_versions else _print_layers(layers)
 
 

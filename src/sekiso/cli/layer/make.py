@@ -13,7 +13,7 @@ from sekiso.cli.help import SekisoCommand
 from sekiso.cli.language import say
 from sekiso.cli.layer.look import complete_layers
 from sekiso.cli.layer.run_once import packed
-from sekiso.cli.layer.until_deployable import follow_until_deployable
+from sekiso.cli.layer.until_deployable import follow_until_deployable, works_by_itself
 from sekiso.cli.options import Name, json_option, quiet_option
 from sekiso.cli.output import print_json
 from sekiso.cli.remote import confirm, connect, names_of, no_wait_option, part, yes_option
@@ -54,7 +54,10 @@ _finalize_option = click.option(
     help="Whether it is finalized as soon as the machine has shut down (default: with offload).",
 )
 _wait_option = click.option(
-    "--wait", "until_deployable", is_flag=True, help="Follow it until the version is deployable."
+    "--wait",
+    "until_deployable",
+    is_flag=True,
+    help="Follow it until the version is deployable, as is done anyway when a script installs.",
 )
 version_argument = click.argument("reference", metavar="LAYER[:VERSION]", shell_complete=complete_versions)
 
@@ -308,10 +311,11 @@ def _finish(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    if not until_deployable or no_wait:
+    task = task_record(answer)
+    if no_wait or not (until_deployable or works_by_itself(task)):
         finish(appliance, answer, no_wait=no_wait, as_json=as_json, quiet=quiet)
         return
-    tasks = follow_until_deployable(appliance, task_record(answer), quiet=quiet or as_json)
+    tasks = follow_until_deployable(appliance, task, quiet=quiet or as_json)
     if as_json:
         print_json(tasks[-1])
     else:
