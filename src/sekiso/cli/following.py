@@ -47,7 +47,7 @@ def task_record(data: Any) -> TaskRecord:
 def task_records(answer: Any) -> list[TaskRecord]:
     """Return the tasks of an answer: one, or a list of them."""
     several = cast("dict[str, Any]", answer).get("tasks") if isinstance(answer, dict) else answer
-    items = cast("list[Any]", several) if isinstance(several, list) else [answer]
+    items = cast("list[object]", several) if isinstance(several, list) else [cast("object", answer)]
     return [task_record(item) for item in items]
 
 

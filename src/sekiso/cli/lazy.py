@@ -31,7 +31,10 @@ class Later:
     @property
     def installed(self) -> bool:
         """Whether its module is there."""
-        return find_spec(self.module) is not None
+        try:
+            return find_spec(self.module) is not None
+        except ModuleNotFoundError:  # of a package that holds it
+            return False
 
     def load(self) -> click.Command:
         """Import it."""

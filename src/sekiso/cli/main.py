@@ -40,7 +40,8 @@ COMMANDS = {
     "user": Later("sekiso.cli.user", "user", mark("Users.")),
     "token": Later("sekiso.cli.token", "token", mark("API tokens.")),
     "audit": Later("sekiso.cli.audit", "audit", mark("The audit history.")),
-    "appliance": Later("sekiso.cli.appliance", "appliance", mark("The appliance itself.")),
+    # It stands above this package, so it is only named here.
+    "appliance": Later("sekiso.appliance.command", "appliance", mark("Run the appliance, on this machine.")),
     "host": Later("sekiso.cli.host", "host", mark("Machines, switches of a QEMU host.")),
     "engine": Later(
         "sekiso.cli.engine",
