@@ -190,7 +190,7 @@ class RolledBackError(Exception):
     pass
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(params=st.dictionaries(st.text(), JSON, max_size=4), step=TEXT, number=st.integers(0, 2**63 - 1))
 def test_any_plain_data_comes_back(db: Database, params: dict[str, Any], step: str, number: int) -> None:
     record = samples.task("t", params=params, result=params, step=step, done=number)

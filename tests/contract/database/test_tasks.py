@@ -43,7 +43,7 @@ def test_a_task_moves_as_the_table_says(db: Database) -> None:
             assert work.tasks.get(task.id) == (moved or task)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.lists(st.sampled_from(TaskState), max_size=12))
 def test_no_path_leaves_the_table(db: Database, path: list[TaskState]) -> None:
     state = TaskState.QUEUED
@@ -135,7 +135,7 @@ def matching(tasks: Sequence[TaskRecord], which: TaskFilter) -> list[TaskRecord]
     return [task for task in newest_first if fits(task)][: max(0, which.limit)]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tasks=TASKS, which=FILTERS)
 def test_lists_what_matches(db: Database, tasks: list[TaskRecord], which: TaskFilter) -> None:
     with pytest.raises(RolledBackError), db.begin() as work:
