@@ -55,7 +55,7 @@ class CommandTable:
         Raises:
             NotFoundError: there is no such agent.
         """
-        return self._find(command_id) or self._insert(command_id, agent_id, method)
+        return self.find(command_id) or self._insert(command_id, agent_id, method)
 
     def end(
         self, command_id: str, *, result: dict[str, Any] | None = None, error: dict[str, Any] | None = None
@@ -73,7 +73,8 @@ class CommandTable:
         ended = tables.commands.c.ended_s < time_s
         return self._connection.execute(delete(tables.commands).where(ended)).rowcount
 
-    def _find(self, command_id: str) -> CommandRow | None:
+    def find(self, command_id: str) -> CommandRow | None:
+        """Return what is recorded of a command; None if nothing is."""
         query = select(tables.commands).where(tables.commands.c.id == command_id)
         row = self._connection.execute(query).mappings().first()
         return None if row is None else CommandRow(**row)

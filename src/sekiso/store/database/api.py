@@ -298,6 +298,10 @@ class CommandRow:
 class CommandRows(Protocol):
     """The appliance's journal of commands to agents."""
 
+    def find(self, command_id: str) -> CommandRow | None:
+        """Return what is recorded of a command; None if nothing is."""
+        ...
+
     def begin(self, command_id: str, agent_id: str, method: str) -> CommandRow:
         """Record a command, or return what is recorded of it."""
         ...

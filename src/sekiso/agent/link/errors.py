@@ -1,0 +1,37 @@
+"""Errors of the link between appliance and agents."""
+
+from __future__ import annotations
+
+from sekiso.errors import Family, SekisoError
+
+
+class AgentOfflineError(SekisoError):
+    """An agent is not connected. Params: agent."""
+
+    code = "agent.offline"
+    family = Family.ENVIRONMENT
+    retryable = True
+    brief = "The agent {agent} is not connected."
+    why = "It connects to the appliance by itself; it is stopped, or it cannot reach the appliance."
+    resolution = "Start the agent's service on its host and check the network in between."
+
+
+class AgentUnknownError(SekisoError):
+    """There is no such agent, or it was revoked. Params: agent."""
+
+    code = "agent.unknown"
+    family = Family.NOT_FOUND
+    brief = "The agent {agent} is not registered."
+    why = "It was removed, revoked, or never registered."
+    resolution = "Register it again: sekiso agent token, then sekiso agent register on its host."
+
+
+class AgentSilentError(SekisoError):
+    """An agent did not answer in time. Params: agent, method, timeout_s."""
+
+    code = "agent.silent"
+    family = Family.ENVIRONMENT
+    retryable = True
+    brief = "The agent {agent} did not answer within {timeout_s} seconds."
+    why = "It was asked for {method}."
+    resolution = "Look at the log of the agent's service on its host."

@@ -1,0 +1,113 @@
+"""The messages of the link: JSON objects with a `type`, one per WebSocket message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+#: Longest message; results with a picture are the largest.
+MAX_BYTES = 16 << 20
+PING_S = 10.0
+PONG_S = 20.0
+
+
+class Hello(msgspec.Struct, tag="hello", frozen=True):
+    """Agent: the first message. `commands` are those under way, or ended and not acknowledged."""
+
+    agent_version: str
+    contract_version: int
+    commands: tuple[str, ...] = ()
+
+
+class Progress(msgspec.Struct, tag="progress", frozen=True):
+    """Agent: how far a command is."""
+
+    id: str
+    step: str
+    done: int = 0
+    total: int | None = None
+
+
+class Outcome(msgspec.Struct, tag="outcome", frozen=True):
+    """Agent: how a command ended; sent again until it is acknowledged."""
+
+    id: str
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+class InventoryNews(msgspec.Struct, tag="inventory", frozen=True):
+    """Agent: its host has changed."""
+
+    inventory: dict[str, Any]
+
+
+class Renew(msgspec.Struct, tag="renew", frozen=True):
+    """Agent: asks for a new client certificate."""
+
+    request: str
+
+
+class Command(msgspec.Struct, tag="command", frozen=True):
+    """Appliance: carry this out; once, whenever it is sent again. Those that are not durable are not kept."""
+
+    id: str
+    method: str
+    params: dict[str, Any]
+    durable: bool = True
+
+
+class Cancel(msgspec.Struct, tag="cancel", frozen=True):
+    """Appliance: give a command up."""
+
+    id: str
+
+
+class Ack(msgspec.Struct, tag="ack", frozen=True):
+    """Appliance: the outcome of a command is recorded; the agent may forget it."""
+
+    id: str
+
+
+class Renewed(msgspec.Struct, tag="renewed", frozen=True):
+    """Appliance: the new client certificate, PEM."""
+
+    certificate: str
+
+
+class Pins(msgspec.Struct, tag="pins", frozen=True):
+    """Appliance: certificates of its own that the agent shall accept from now on, SHA-256, hexadecimal."""
+
+    pins: tuple[str, ...]
+
+
+FromAgent = Hello | Progress | Outcome | InventoryNews | Renew
+FromAppliance = Command | Cancel | Ack | Renewed | Pins
+
+_ENCODER = msgspec.json.Encoder()
+_FROM_AGENT = msgspec.json.Decoder(FromAgent)
+_FROM_APPLIANCE = msgspec.json.Decoder(FromAppliance)
+
+
+def encode(message: FromAgent | FromAppliance) -> str:
+    """Return a message as text."""
+    return _ENCODER.encode(message).decode()
+
+
+def decode_from_agent(text: str | bytes) -> FromAgent:
+    """Read a message of an agent.
+
+    Raises:
+        msgspec.MsgspecError: it is none.
+    """
+    return _FROM_AGENT.decode(text)
+
+
+def decode_from_appliance(text: str | bytes) -> FromAppliance:
+    """Read a message of the appliance.
+
+    Raises:
+        msgspec.MsgspecError: it is none.
+    """
+    return _FROM_APPLIANCE.decode(text)

@@ -1,0 +1,295 @@
+"""The agent: connects to its appliance, carries out commands, reports its host (AG-1, AG-3, AG-5)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
+
+from sekiso import __version__
+from sekiso.agent.contract import CONTRACT_VERSION, InventoryParams
+from sekiso.agent.files import write_private
+from sekiso.agent.journal import Journal
+from sekiso.agent.link.dispatch import Dispatcher
+from sekiso.agent.link.messages import (
+    MAX_BYTES,
+    PING_S,
+    PONG_S,
+    Ack,
+    Cancel,
+    Command,
+    FromAgent,
+    Hello,
+    InventoryNews,
+    Outcome,
+    Pins,
+    Progress,
+    Renew,
+    Renewed,
+    decode_from_appliance,
+    encode,
+)
+from sekiso.agent.link.plain_data import plain
+from sekiso.agent.link.running import Running
+from sekiso.agent.pki import certificate_request, key_pem, new_key
+from sekiso.agent.settings import CERTIFICATE, JOURNAL, AgentSettings, save_settings
+from sekiso.errors import SekisoError
+from sekiso.model.connector import AgentInventory
+from sekiso.model.progress import NO_PROGRESS
+from sekiso.transfer.trust import PinnedCertificate, UntrustedCertificateError, check_pin, tls_context
+
+log = logging.getLogger(__name__)
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.3, 30.0
+_INVENTORY_S = 30.0
+_PROGRESS_S = 0.2
+_RENEW_CHECK_S = 3600.0
+
+
+class AgentService:
+    """One agent. `run` blocks until `stop` is called from another thread or a signal handler."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        state: Path,
+        dispatcher: Callable[[AgentSettings], Dispatcher],
+        *,
+        inventory_s: float = _INVENTORY_S,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            settings: the registration.
+            state: state folder.
+            dispatcher: makes what carries out commands.
+            inventory_s: the host is looked at so often.
+        """
+        self._settings, self._state, self._inventory_s = settings, state, inventory_s
+        self._dispatcher = dispatcher(settings)
+        self._journal = Journal(state / JOURNAL)
+        self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
+        self._connection: ClientConnection | None = None
+        self._news: dict[str, Progress] = {}
+        self._news_lock = threading.Lock()
+        self._pending_key: bytes | None = None
+        self._running = Running(self._dispatcher, self._journal, told=self._told, ended=self._ended)
+
+    def run(self) -> None:
+        """Serve the appliance until `stop`."""
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._live())
+        finally:
+            self._running.stop()
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+            self._journal.close()
+
+    def stop(self) -> None:
+        """End `run`; commands under way are carried out again after the next start."""
+        self._running.stop()
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def _live(self) -> None:
+        delay_s = _FIRST_DELAY_S
+        stopped = asyncio.create_task(self._stopped.wait())
+        while not self._stopped.is_set():
+            session = asyncio.create_task(self._session())
+            await asyncio.wait({session, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not session.done():
+                session.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await session
+                break
+            delay_s = _FIRST_DELAY_S if session.result() else min(_LONGEST_DELAY_S, delay_s * 2)
+            # Not all agents of a host that was away come back at the same moment.
+            pause = delay_s * (0.5 + random.random())  # noqa: S311 (no secret)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), pause)
+        await stopped
+
+    async def _session(self) -> bool:
+        """Connect and serve until the connection is lost; return whether there was one."""
+        try:
+            async with connect(
+                f"wss://{_bracketed(self._settings.host)}:{self._settings.link_port}/",
+                ssl=self._tls(),
+                max_size=MAX_BYTES,
+                ping_interval=PING_S,
+                ping_timeout=PONG_S,
+                proxy=None,
+                user_agent_header=None,
+            ) as connection:
+                self._check_appliance(connection)
+                log.info("connected to the appliance %s", self._settings.host)
+                await self._serve(connection)
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd is not None else 0
+            if code == 4403:
+                log.error("the appliance refuses this agent; register it again")  # noqa: TRY400 (no trace needed)
+                return False
+            log.info("the connection to the appliance was lost")
+            return True
+        except UntrustedCertificateError as error:
+            log.error("the appliance is not trusted: %s", error)  # noqa: TRY400 (no trace needed)
+            return False
+        except (OSError, InvalidHandshake, InvalidMessage, TimeoutError) as error:
+            log.debug("the appliance cannot be reached: %s", error)
+            return False
+        return True
+
+    def _tls(self) -> ssl.SSLContext:
+        context = tls_context(PinnedCertificate(""))
+        context.load_cert_chain(self._state / CERTIFICATE)
+        return context
+
+    def _check_appliance(self, connection: ClientConnection) -> None:
+        shown = connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        failure: UntrustedCertificateError | None = None
+        for pin in self._settings.pins:
+            try:
+                check_pin(PinnedCertificate(pin), shown)
+            except UntrustedCertificateError as error:
+                failure = error
+            else:
+                return
+        raise failure or UntrustedCertificateError("No certificate of the appliance is pinned.")
+
+    async def _serve(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        helpers = [
+            asyncio.create_task(self._tell_progress(connection)),
+            asyncio.create_task(self._report_host(connection)),
+            asyncio.create_task(self._look_after_certificate(connection)),
+        ]
+        try:
+            known = await asyncio.to_thread(self._running.known)
+            await self._send(connection, Hello(__version__, CONTRACT_VERSION, known))
+            for outcome in await asyncio.to_thread(self._running.outcomes):
+                await self._send(connection, outcome)
+            async for text in connection:
+                await self._take(decode_from_appliance(text))
+        finally:
+            self._connection = None
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+
+    async def _take(self, message: object) -> None:
+        match message:
+            case Command():
+                await asyncio.to_thread(self._running.take, message)
+            case Cancel():
+                await asyncio.to_thread(self._running.cancel, message.id)
+            case Ack():
+                await asyncio.to_thread(self._running.acknowledged, message.id)
+            case Renewed():
+                await asyncio.to_thread(self._renewed, message.certificate)
+            case Pins():
+                await asyncio.to_thread(self._take_pins, message.pins)
+            case _:
+                pass
+
+    # --- from threads -----------------------------------------------------------------------------------
+
+    def _told(self, news: Progress) -> None:
+        with self._news_lock:
+            self._news[news.id] = news
+
+    def _ended(self, outcome: Outcome) -> None:
+        with self._news_lock:
+            self._news.pop(outcome.id, None)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: the journal has it
+            asyncio.run_coroutine_threadsafe(self._send_outcome(outcome), self._loop)
+
+    async def _send_outcome(self, outcome: Outcome) -> None:
+        if self._connection is not None:
+            await self._send(self._connection, outcome)
+
+    # --- beside the commands ----------------------------------------------------------------------------
+
+    async def _tell_progress(self, connection: ClientConnection) -> None:
+        while True:
+            await asyncio.sleep(_PROGRESS_S)
+            with self._news_lock:
+                news, self._news = self._news, {}
+            for item in news.values():
+                await self._send(connection, item)
+
+    async def _report_host(self, connection: ClientConnection) -> None:
+        sent: AgentInventory | None = None
+        while True:
+            found = await asyncio.to_thread(self._inventory)
+            if found is not None and _differs(found, sent):
+                await self._send(connection, InventoryNews(plain(found)))
+                sent = found
+            await asyncio.sleep(self._inventory_s)
+
+    def _inventory(self) -> AgentInventory | None:
+        try:
+            return self._dispatcher.run(
+                "host.inventory", InventoryParams(), command_id="inventory", progress=NO_PROGRESS
+            )
+        except SekisoError as error:
+            log.warning("the host cannot be reported: %s", error)
+            return None
+
+    async def _look_after_certificate(self, connection: ClientConnection) -> None:
+        while True:
+            if _needs_renewal((self._state / CERTIFICATE).read_bytes()):
+                key = new_key()
+                self._pending_key = key_pem(key)
+                await self._send(connection, Renew(certificate_request(key).decode()))
+            await asyncio.sleep(_RENEW_CHECK_S)
+
+    def _renewed(self, certificate: str) -> None:
+        if self._pending_key is not None:
+            write_private(self._state / CERTIFICATE, self._pending_key + certificate.encode())
+            self._pending_key = None
+            log.info("the certificate of this agent was renewed")
+
+    def _take_pins(self, pins: tuple[str, ...]) -> None:
+        merged = tuple(dict.fromkeys((*self._settings.pins, *pins)))
+        if merged != self._settings.pins:
+            self._settings = replace(self._settings, pins=merged)
+            save_settings(self._state, self._settings)
+
+    async def _send(self, connection: ClientConnection, message: FromAgent) -> None:
+        with contextlib.suppress(ConnectionClosed):  # outcomes are sent again; the rest has no value later
+            await connection.send(encode(message))
+
+
+def _needs_renewal(pem: bytes) -> bool:
+    certificate = x509.load_pem_x509_certificate(pem)
+    begun, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return end - datetime.now(UTC) < (end - begun) / 3
+
+
+def _differs(found: AgentInventory, sent: AgentInventory | None) -> bool:
+    """Whether a host has changed in more than some megabytes of free space."""
+    if sent is None:
+        return True
+
+    def rounded(inventory: AgentInventory) -> Any:
+        volumes = tuple(replace(v, free_bytes=v.free_bytes >> 30) for v in inventory.volumes)
+        return replace(inventory, volumes=volumes)
+
+    return rounded(found) != rounded(sent)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
