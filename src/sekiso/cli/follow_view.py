@@ -92,13 +92,12 @@ class BarView:
 
     def show(self, task: TaskRecord) -> None:
         """Move the task's bar."""
-        if task.id not in self._rows:
-            self._rows[task.id] = self._bars.add_task("", total=100, amount="")
-            self._rates[task.id] = Rate()
-        rate = self._rates[task.id].per_second(task, time.monotonic())
-        row = self._rows[task.id]
+        rate = self._rates.setdefault(task.id, Rate()).per_second(task, time.monotonic())
         description = f"{name_text(task)}: {stage_text(task)}"
         amount = "" if task.state.ended else amount_text(task, rate)
+        if task.id not in self._rows:
+            self._rows[task.id] = self._bars.add_task(description, total=100, amount=amount)
+        row = self._rows[task.id]
         self._bars.update(row, completed=task.percent, description=description, amount=amount)
         if task.state.ended:
             self._bars.stop_task(row)
