@@ -55,9 +55,10 @@ def test_a_token_shows_when_it_was_used(db: Database) -> None:
 def test_the_first_end_of_a_command_counts(db: Database) -> None:
     with db.begin() as work:
         work.agents.add(samples.AGENT)
+        assert work.commands.find("c1") is None
         begun = work.commands.begin("c1", "agent-1", "disk.make")
         assert begun == CommandRow("c1", "agent-1", "disk.make", None, None, begun.created_s, None)
-        assert work.commands.begin("c1", "agent-1", "disk.make") == begun
+        assert work.commands.begin("c1", "agent-1", "disk.make") == begun == work.commands.find("c1")
         work.commands.end("c1", result=samples.DEEP)
         ended = work.commands.begin("c1", "agent-1", "disk.make")
         assert ended == replace(begun, result=samples.DEEP, ended_s=ended.ended_s)
