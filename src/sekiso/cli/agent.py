@@ -32,9 +32,15 @@ _HOUR_S = 3600
 #: What runs on the agent's own host; it needs no appliance to be logged in at.
 _SERVICE = {
     "register": Later(
-        "sekiso.cli.agent_service", "register_command", mark("Register this machine as an agent.")
+        "sekiso.cli.agent_service",
+        "register_command",
+        mark("Register this machine as an agent, with a one-time token."),
     ),
-    "run": Later("sekiso.cli.agent_service", "run_command", mark("Run the agent on this machine.")),
+    "run": Later(
+        "sekiso.cli.agent_service",
+        "run_command",
+        mark("Run the agent until it is ended (SIGTERM, or Ctrl-C)."),
+    ),
 }
 
 

@@ -19,6 +19,8 @@ import pytest
 
 from sekiso import i18n
 from sekiso.cli.connector_options import SETTING_OPTIONS
+from sekiso.cli.help import first_sentence
+from sekiso.cli.lazy import LazyGroup
 from sekiso.cli.main import COMMANDS, cli
 from sekiso.connectors.hyperv.settings import HYPERV
 
@@ -70,10 +72,14 @@ def test_every_command_is_documented() -> None:
 
 
 def test_summaries_are_the_first_sentences() -> None:
-    for name, later in COMMANDS.items():
-        if later.installed and name != "host":
-            text = (later.load().help or "").split("\n\n")[0]
-            assert " ".join(text.split()) == later.summary, name
+    context = click.Context(cli)
+    agent = cli.get_command(context, "agent")
+    assert isinstance(agent, LazyGroup) and isinstance(cli, LazyGroup)
+    for group in (cli, agent):
+        for name, summary in group.summaries():
+            command = group.get_command(context, name)
+            assert command is not None
+            assert name == "host" or first_sentence(command) == summary
 
 
 @pytest.mark.parametrize("line", SHOWN)
