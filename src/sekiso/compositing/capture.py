@@ -21,7 +21,7 @@ from sekiso.disks.ext4 import changes_between as ext4_changes
 from sekiso.disks.image import inspect
 from sekiso.disks.ntfs import NtfsVolume
 from sekiso.disks.ntfs import changes_between as ntfs_changes
-from sekiso.disks.open import allocated_ranges, open_disk
+from sekiso.disks.open import DiskBlocks, allocated_ranges, open_disk
 from sekiso.disks.volume import Volume, VolumeChanges
 from sekiso.errors import AlreadyExistsError, Family, RuleError, SekisoError, UnsupportedInputError
 from sekiso.guests.base import GuestFamilySupport
@@ -52,7 +52,8 @@ class CaptureRequest:
 
     Attributes:
         packaging_disk: the disk that holds the changes; an overlay over the boot disk, or a full copy.
-        boot_disk: the disk it started from.
+        boot_disk: the disk it started from, wherever it lies now; also one that was composed again, of the
+            same layers and with the same seed and time.
         base: the layers the boot disk was composed of, lowest first.
         out: the layer file to make.
         name: name of the layer.
@@ -167,7 +168,7 @@ def _check_gate(disk: Path, pair: _Pair) -> None:
 
 def _open_pair(request: CaptureRequest, layers: Sequence[LayerFile], files: ExitStack) -> _Pair:
     support = support_for(layers[0].manifest.family)
-    modified_blocks = files.enter_context(open_disk(request.packaging_disk, allow=(request.boot_disk,)))
+    modified_blocks = files.enter_context(_open_packaging(request.packaging_disk, request.boot_disk))
     base_blocks = files.enter_context(open_disk(request.boot_disk))
     modified = _root(contents_of(modified_blocks, str(request.packaging_disk)), support)
     base = _root(contents_of(base_blocks, str(request.boot_disk)), support)
@@ -186,16 +187,28 @@ def _open_pair(request: CaptureRequest, layers: Sequence[LayerFile], files: Exit
             remedy="Name the boot disk that the packaging machine was made with.",
         )
     touched: tuple[ByteRange, ...] | None = None
-    if _is_overlay(request.packaging_disk, request.boot_disk):
+    if _is_overlay(modified_blocks, request.boot_disk):
         written = allocated_ranges(request.packaging_disk)
         touched = intersect(written, ByteRange(modified.first_byte, modified.size_bytes))
     return _Pair(support, base.volume, modified.volume, touched)
 
 
-def _is_overlay(disk: Path, boot_disk: Path) -> bool:
+def _open_packaging(disk: Path, boot_disk: Path) -> DiskBlocks:
+    """Open a packaging disk: over the disks it names, or else over the boot disk.
+
+    It may have come from another machine, where the boot disk has another place and name.
+    """
+    try:
+        return open_disk(disk, allow=(boot_disk,))
+    except UnsupportedInputError:
+        if inspect(disk).parent is None:
+            raise
+    return open_disk(disk, below=boot_disk)
+
+
+def _is_overlay(disk: DiskBlocks, boot_disk: Path) -> bool:
     """Whether a disk holds just what was written over the boot disk (and not over something in between)."""
-    parent = inspect(disk).parent
-    return parent is not None and (disk.parent / parent).resolve() == boot_disk.resolve()
+    return disk.parent is not None and disk.parent.path.samefile(boot_disk)
 
 
 def _root(contents: DiskContents, support: GuestFamilySupport) -> DiskVolume:

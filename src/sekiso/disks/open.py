@@ -19,9 +19,18 @@ from sekiso.errors import DamagedInputError, UnsupportedInputError
 from sekiso.model.machine import DiskFormat
 
 _MAX_CHAIN = 64
+#: What QEMU calls formats in a header.
+_BACKING_FORMATS = {
+    "raw": DiskFormat.RAW,
+    "vpc": DiskFormat.VHD,
+    "vhdx": DiskFormat.VHDX,
+    "qcow2": DiskFormat.QCOW2,
+}
 
 
-def open_disk(path: Path, *, allow: Sequence[Path] = (), fmt: DiskFormat | None = None) -> DiskBlocks:
+def open_disk(
+    path: Path, *, allow: Sequence[Path] = (), fmt: DiskFormat | None = None, below: Path | None = None
+) -> DiskBlocks:
     """Open a disk file and, if it is a differencing disk or overlay, all disks below it, read-only.
 
     A file says by name what lies below it, and a hostile one could name any file. So a parent must lie in
@@ -32,6 +41,9 @@ def open_disk(path: Path, *, allow: Sequence[Path] = (), fmt: DiskFormat | None 
         path: the disk file.
         allow: further folders or files where disks below may lie.
         fmt: its format; found out by its content when left out.
+        below: the file that lies directly below, whatever the disk calls it: it may have come from another
+            machine, and the disk below been made again. Size, format (qcow2 tells it) and identifier (VHD
+            and VHDX do) must be right all the same. A disk that has none below it needs none.
 
     Returns:
         Its content; a context manager.
@@ -41,7 +53,7 @@ def open_disk(path: Path, *, allow: Sequence[Path] = (), fmt: DiskFormat | None 
         DamagedInputError: a structure is broken.
         UnsupportedInputError: the format or a feature is not read here, or a disk below is missing.
     """
-    return _open_chain(path, tuple(allow), fmt, ())
+    return _open_chain(path, tuple(allow), fmt, (), below)
 
 
 def allocated_ranges(path: Path, *, fmt: DiskFormat | None = None) -> tuple[ByteRange, ...]:
@@ -72,7 +84,11 @@ def _open_one(path: Path, fmt: DiskFormat | None) -> DiskBlocks:
 
 
 def _open_chain(
-    path: Path, allow: tuple[Path, ...], fmt: DiskFormat | None, above: tuple[tuple[int, int], ...]
+    path: Path,
+    allow: tuple[Path, ...],
+    fmt: DiskFormat | None,
+    above: tuple[tuple[int, int], ...],
+    below: Path | None = None,
 ) -> DiskBlocks:
     disk = _open_one(path, fmt)
     try:
@@ -80,11 +96,13 @@ def _open_chain(
         chain = (*above, (state.st_dev, state.st_ino))
         _refuse_circle(path, chain)
         if isinstance(disk, VhdxBlocks) and disk.facts.metadata.has_parent:
-            disk.parent = _vhdx_parent(disk, allow, chain)
+            disk.parent = _vhdx_parent(disk, allow, chain, below)
         elif isinstance(disk, VhdBlocks) and disk.footer.kind is VhdType.DIFFERENCING:
-            disk.parent = _vhd_parent(disk, allow, chain)
+            disk.parent = _vhd_parent(disk, allow, chain, below)
         elif isinstance(disk, Qcow2Blocks) and disk.header.backing_file:
-            disk.parent = _qcow2_parent(disk, allow, chain)
+            disk.parent = _qcow2_parent(disk, allow, chain, below)
+        if below is not None:
+            _refuse_other_size(disk)
     except BaseException:
         disk.close()
         raise
@@ -94,6 +112,17 @@ def _open_chain(
 def _refuse_circle(path: Path, chain: tuple[tuple[int, int], ...]) -> None:
     if chain[-1] in chain[:-1] or len(chain) > _MAX_CHAIN:
         raise DamagedInputError(path=str(path), offset=0, reason="The chain of disks goes in a circle.")
+
+
+def _refuse_other_size(disk: DiskBlocks) -> None:
+    parent = disk.parent
+    if parent is not None and parent.size_bytes != disk.size_bytes:
+        raise UnsupportedInputError(
+            path=str(disk.path),
+            reason=f"It holds changes to a disk of {disk.size_bytes} bytes; {parent.path} has "
+            f"{parent.size_bytes}.",
+            remedy="Name the disk that it was made on.",
+        )
 
 
 def _missing(path: Path, name: str, why: str) -> UnsupportedInputError:
@@ -116,7 +145,7 @@ def _candidates(child: Path, names: Sequence[str], allow: tuple[Path, ...]) -> l
 
 
 def _vhdx_parent(
-    child: VhdxBlocks, allow: tuple[Path, ...], chain: tuple[tuple[int, int], ...]
+    child: VhdxBlocks, allow: tuple[Path, ...], chain: tuple[tuple[int, int], ...], below: Path | None
 ) -> DiskBlocks:
     """Source: [MS-VHDX] 2.6.2.6.3 (parent_linkage is the parent's DataWriteGuid)."""
     locator = child.facts.metadata.locator
@@ -125,7 +154,7 @@ def _vhdx_parent(
         i for k in ("parent_linkage", "parent_linkage2") if (i := _guid(locator.get(k, ""))) is not None
     }
     name = names[0] if names else "(not named)"
-    for path in _candidates(child.path, names, allow):
+    for path in [below] if below else _candidates(child.path, names, allow):
         parent = _try_parent(path, DiskFormat.VHDX, allow, chain)
         if isinstance(parent, VhdxBlocks) and parent.facts.header.data_write_id in wanted:
             return parent
@@ -135,12 +164,14 @@ def _vhdx_parent(
     raise _missing(child.path, name, "which is not beside it")
 
 
-def _vhd_parent(child: VhdBlocks, allow: tuple[Path, ...], chain: tuple[tuple[int, int], ...]) -> DiskBlocks:
+def _vhd_parent(
+    child: VhdBlocks, allow: tuple[Path, ...], chain: tuple[tuple[int, int], ...], below: Path | None
+) -> DiskBlocks:
     header = child.header
     assert header is not None
     names = parent_names(child.file, header)
     name = names[0] if names else "(not named)"
-    for path in _candidates(child.path, names, allow):
+    for path in [below] if below else _candidates(child.path, names, allow):
         parent = _try_parent(path, DiskFormat.VHD, allow, chain)
         if isinstance(parent, VhdBlocks) and parent.footer.disk_id == header.parent_id:
             return parent
@@ -158,18 +189,21 @@ def _try_parent(
 
 
 def _qcow2_parent(
-    child: Qcow2Blocks, allow: tuple[Path, ...], chain: tuple[tuple[int, int], ...]
+    child: Qcow2Blocks, allow: tuple[Path, ...], chain: tuple[tuple[int, int], ...], below: Path | None
 ) -> DiskBlocks:
     name = child.header.backing_file
+    fmt = _BACKING_FORMATS.get(child.header.backing_format)
+    if below is not None:
+        # A disk of another format cannot be the one; one in between (a snapshot's) is found out by this.
+        if fmt is not None and detect_format(below) is not fmt:
+            raise _missing(child.path, name, f"and {below} is of another format")
+        return _open_chain(below, allow, fmt, chain)
     if name.startswith(("json:", "nbd:", "http:", "https:", "ftp:", "ssh:")):
         raise _missing(child.path, name, "which is not a file")
     real = _resolved(child, name)
     places = (child.path.parent.resolve(), *(p.resolve() for p in allow))
     if not any(place in (real, real.parent) for place in places):
         raise _missing(child.path, name, "which is not in its folder")
-    fmt = {
-        "raw": DiskFormat.RAW, "vpc": DiskFormat.VHD, "vhdx": DiskFormat.VHDX, "qcow2": DiskFormat.QCOW2,
-    }.get(child.header.backing_format)  # fmt: skip
     return _open_chain(real, allow, fmt, chain)
 
 
