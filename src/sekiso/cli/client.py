@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import socket
 import ssl
@@ -35,6 +36,9 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _UPLOAD_CHUNK_BYTES = 1 << 20
 _UNAUTHORIZED = 401
+
+# Its debug lines show the headers of answers, and a session's secret stands in one.
+logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 
 def make_transport(profile: Profile) -> httpx.BaseTransport:

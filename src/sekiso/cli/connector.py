@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sekiso.cli.language import say
 from sekiso.cli.options import Name, OutputFile, json_option
 from sekiso.cli.output import print_json, print_notes, print_pairs, print_table, printable
 from sekiso.cli.remote import (
+    View,
     confirm,
     connect,
     flat,
@@ -61,6 +62,35 @@ def types(as_json: bool) -> None:
         return
     rows = [(t.get("code"), remark(str(t.get("label", "")))) for t in views(answer)]
     print_table(["Connector", "Name"], rows)
+
+
+@connector.command("form")
+@_connector_argument
+@click.option("--set", "values", multiple=True, metavar="NAME=VALUE", help="Give a setting by its name.")
+@json_option
+def form(code: str, values: tuple[str, ...], as_json: bool) -> None:
+    """Show the settings of a connector, what each can be, and what is wrong with the given values."""
+    given = pairs(values, "sekiso connector form")
+    with connect() as appliance:
+        answer = appliance.post(f"/connectors/{part(code)}/form", {"values": given})
+    print_json(listed("sections", answer)) if as_json else _show_form(views(answer))
+
+
+def _show_form(sections: Sequence[View]) -> None:
+    fields = [f for section in sections for f in section["fields"] if f.get("shown", True)]
+    rows = [
+        (
+            f["name"],
+            f["label"],
+            say("required") if f.get("required") else "",
+            _plain(f.get("value")),
+            ", ".join(str(c["value"]) for c in f.get("choices") or () if c.get("offered", True)),
+        )
+        for f in fields
+    ]
+    print_table(["Setting", "Name", "", "Value", "Choices"], rows)
+    problems = [(f["name"], p) for f in fields for p in f.get("problems") or ()]
+    print_notes(f"{name}: {p['reason']} {p.get('remedy') or ''}".rstrip() for name, p in problems)
 
 
 @connector.command("list")

@@ -16,6 +16,8 @@ import msgspec
 
 from sekiso.agent.contract import CachedDisk, CacheFacts, PackagingState
 from sekiso.compositing.jobs.results import Difference, DiffSummary, FileEntry, FilesSummary
+from sekiso.connectors.form import describe_form
+from sekiso.connectors.hyperv.settings import HYPERV
 from sekiso.model.connector import AgentInventory, SwitchItem, TemplateVm, VolumeItem
 from sekiso.model.layer import GuestFamily, LayerKind
 from sekiso.model.library import (
@@ -28,7 +30,7 @@ from sekiso.model.library import (
     VersionRecord,
     VersionState,
 )
-from sekiso.model.machine import DiskAllocation, DiskFormat, Firmware, Generation
+from sekiso.model.machine import DiskAllocation, DiskFormat, Firmware, Generation, Violation
 from sekiso.model.storage_path import HostPlatform
 from sekiso.model.task import LogLine, Subject, SubjectKind, TaskKind, TaskRecord, TaskState
 
@@ -410,6 +412,14 @@ DIFF = DiffSummary(
     total=2,
 )
 
+FORM = describe_form(
+    HYPERV,
+    {"name": "prod", "generation": 2},
+    violations=[
+        Violation("generation", "generation2-needs-offload", "Generation 2 needs offload compositing.")
+    ],
+)
+
 
 def fixed(method: str, path: str, answer: Any) -> None:
     route(method, path)(lambda self, request, body, **parts: answer)  # pyright: ignore[reportUnknownLambdaType]
@@ -459,6 +469,7 @@ fixed("POST", "/agents/{ref}/revoke", AGENT)
 fixed("GET", "/agents/{ref}/inventory", INVENTORY)
 fixed("POST", "/agent-tokens", {"id": "r-1", "secret": "one-time", "expires_s": NOW_S})
 fixed("GET", "/connectors", [{"code": "hyperv", "label": "Microsoft Hyper-V", "schema": {}}])
+fixed("POST", "/connectors/{code}/form", {"sections": FORM})
 fixed("GET", "/connectors/{code}/settings", FILE_SETTINGS)
 fixed("PUT", "/connectors/{code}/settings", FILE_SETTINGS)
 fixed("POST", "/connectors/{code}/restart", {**FILE_SETTINGS, "pending_restart": False})

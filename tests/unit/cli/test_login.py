@@ -85,6 +85,7 @@ def server(certificate: tuple[Path, bytes]) -> Iterator[TlsServer]:
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", "2")
+            self.send_header("Set-Cookie", "sekiso_session=s3cret")
             self.end_headers()
             self.wfile.write(b"[]")
 
@@ -118,6 +119,15 @@ def test_the_confirmed_certificate_is_enough(server: TlsServer) -> None:
     with ApplianceClient(Profile(server.url, server.fingerprint, token="t")) as client:
         assert client.get("/agents") == []
     assert server.asked == ["/api/v1/agents"]
+
+
+def test_no_secret_is_logged(server: TlsServer, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level("DEBUG"),
+        ApplianceClient(Profile(server.url, server.fingerprint, token="t0ken")) as client,
+    ):
+        client.get("/agents")
+    assert "t0ken" not in caplog.text and "set-cookie" not in caplog.text and caplog.text
 
 
 def test_nothing_is_sent_to_another_server(server: TlsServer) -> None:

@@ -32,6 +32,8 @@ GOLDEN = Path(__file__).parent / "golden"
 SHOWN = tuple(
     (GOLDEN / "commands.txt").read_text(encoding="utf-8").splitlines(),
 )
+#: What these show was translated by the appliance.
+TRANSLATED_THERE = ("connector form hyperv",)
 #: Words in the output that are names or codes, in no language.
 NAMES = re.compile(
     r"C:\\[^\n]*|Hyper-V|Debian|External|Linux|Windows|Microsoft|[\w-]+=\w+|NT AUTHORITY.*|"
@@ -118,7 +120,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("marked")
-@pytest.mark.parametrize("line", SHOWN)
+@pytest.mark.parametrize("line", [line for line in SHOWN if line not in TRANSLATED_THERE])
 def test_every_text_is_extracted_and_translated(sekiso: Run, appliance: FakeAppliance, line: str) -> None:
     sekiso("image", "publish", "web", "--no-wait")
     _, out, err = sekiso(*line.split(" "), lang="ja")
