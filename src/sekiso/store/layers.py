@@ -81,8 +81,9 @@ class LayerStore:
         if not final.exists():
             final.parent.mkdir(exist_ok=True, mode=0o700)
             _sync_file(path)
-            self._write_manifest(identity, hash_file(path, progress=progress))
-            self._put(path, final)
+            manifest = hash_file(path, progress=progress)
+            if self._put(path, final):
+                self._write_manifest(identity, manifest)
             sync_folder(self.folder)
         path.unlink(missing_ok=True)
         return identity
@@ -159,16 +160,17 @@ class LayerStore:
         """Return the size of all layer files together."""
         return sum(layer.file_bytes for layer in self.list())
 
-    def _put(self, path: Path, final: Path) -> None:
-        """Give a file its place; one that is there already stays."""
+    def _put(self, path: Path, final: Path) -> bool:
+        """Give a file its place, unless another one has taken it; return whether it did."""
         try:
             path.chmod(_FILE_MODE)
-            _link(path, final)
+            done = _link(path, final)
         except OSError as exc:
             if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
                 raise
-            _copy(path, final.with_name(f".{final.name}.{secrets.token_hex(4)}{_PART}"), final)
+            done = _copy(path, final.with_name(f".{final.name}.{secrets.token_hex(4)}{_PART}"), final)
         sync_folder(final.parent)
+        return done
 
     def _manifest_path(self, identity: str) -> Path:
         return self.path(identity).with_suffix(".json")
@@ -208,19 +210,24 @@ class LayerStore:
         )
 
 
-def _link(path: Path, final: Path) -> None:
-    with contextlib.suppress(FileExistsError):
+def _link(path: Path, final: Path) -> bool:
+    try:
         os.link(path, final)
+    except FileExistsError:
+        return False
+    return True
 
 
-def _copy(path: Path, part: Path, final: Path) -> None:
+def _copy(path: Path, part: Path, final: Path) -> bool:
     """Copy from another file system, or on one without hard links."""
     try:
         shutil.copyfile(path, part)
         part.chmod(_FILE_MODE)
         _sync_file(part)
-        if not final.exists():
+        taken = final.exists()
+        if not taken:
             part.rename(final)
+        return not taken
     finally:
         part.unlink(missing_ok=True)
 

@@ -99,6 +99,18 @@ def test_differencing_refuses_another_disk_of_the_same_name(tmp_path: Path) -> N
         open_disk(path)
 
 
+def test_the_disk_below_may_have_another_name_and_place(tmp_path: Path) -> None:
+    path, wanted = differencing(tmp_path)
+    below = tmp_path / "far" / "made-again.vhd"
+    below.parent.mkdir()
+    (tmp_path / "Base.vhd").rename(below)
+    with open_disk(path, below=below) as disk:
+        assert disk.read(0, 2 * BLOCK) == wanted
+    other, _ = differencing(tmp_path, parent_id=uuid.UUID(int=99))
+    with pytest.raises(UnsupportedInputError, match="another disk"):
+        open_disk(other, below=below)
+
+
 def test_disks_that_name_each_other_are_refused(tmp_path: Path) -> None:
     for own, other in (("a.vhd", "b.vhd"), ("b.vhd", "a.vhd")):
         (tmp_path / own).write_bytes(

@@ -203,6 +203,16 @@ class TestParents:
         with open_disk(path, allow=[other]) as disk:
             assert disk.read(2 * MIB, MIB) == data_of(2)
 
+    def test_the_disk_below_may_have_another_name_and_place(self, tmp_path: Path) -> None:
+        path = self.child(tmp_path)
+        below = tmp_path / "other" / "made-again.vhdx"
+        below.parent.mkdir()
+        (tmp_path / "Base.vhdx").rename(below)
+        with open_disk(path, below=below) as disk:
+            assert disk.read(2 * MIB, MIB) == data_of(2)
+        with pytest.raises(UnsupportedInputError, match="was changed since"):
+            open_disk(self.child(tmp_path, linkage=uuid.UUID(int=77)), below=below)
+
     def test_partial_block_without_bitmap_is_refused(self, tmp_path: Path) -> None:
         path = self.child(tmp_path)
         patch(path, BAT + 8 * 4096, bytes(8))
