@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, cast
 
 from sekiso.cli.language import language, say
 from sekiso.errors import Family, SekisoError
 from sekiso.i18n import render_error
 
+#: Loading these loads every error that a task can fail with.
+_TASK_ERRORS = ("sekiso.tasks.flows.registry", "sekiso.agent.link.plain_data")
 _BY_STATUS = {
     400: Family.INPUT,
     401: Family.USAGE,
@@ -89,11 +92,12 @@ def error_from_problem(problem: Any, status: int) -> SekisoError:
 
 
 def error_from_task(error: Mapping[str, Any]) -> SekisoError:
-    """Return the error that a task failed with."""
+    """Return the error that a task failed with: by the texts of the appliance, else by those known here."""
     code = str(error.get("code") or "internal")
-    texts = [str(error.get(key) or "") for key in ("brief", "why", "resolution")]
-    if not any(texts):
-        texts = _own_texts(code, _mapping(error.get("params")))
+    names = (("brief", "title"), ("why", "detail"), ("resolution", "resolution"))
+    texts = [str(error.get(one) or error.get(other) or "") for one, other in names]
+    if not texts[0]:
+        texts = _own_texts(code, error)
     found = ApiError(brief=texts[0], why=texts[1], resolution=texts[2])
     return found.describe(error, code, _family_of(error, code, 500))
 
@@ -108,12 +112,16 @@ def violation_lines(violations: Any) -> list[str]:
     return found
 
 
-def _own_texts(code: str, params: Mapping[str, Any]) -> list[str]:
+def _own_texts(code: str, error: Mapping[str, Any]) -> list[str]:
+    params = _mapping(error.get("params"))
+    if _known_class(code) is None:
+        for module in _TASK_ERRORS:
+            import_module(module)
     known = _known_class(code)
-    if known is None:
-        words = ", ".join(f"{name}={value}" for name, value in params.items())
-        return [say("The task failed with the error {code}.", code=code), words, ""]
-    return list(render_error(known(**params), language()))
+    if known is not None:
+        return list(render_error(known(**params), language()))
+    words = ", ".join(f"{name}={value}" for name, value in params.items())
+    return [say("The task failed with the error {code}.", code=code), str(error.get("text") or words), ""]
 
 
 def _known_class(code: str) -> type[SekisoError] | None:

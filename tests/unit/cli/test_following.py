@@ -62,6 +62,20 @@ def test_failure_has_the_exit_code_of_its_family(sekiso: Run, appliance: FakeApp
     assert (code, err, json.loads(out)["state"]) == (7, "", "failed")
 
 
+def test_errors_of_tasks_are_known_here(sekiso: Run, appliance: FakeAppliance) -> None:
+    error = {
+        "code": "packaging.pending",
+        "family": "guest",
+        "params": {"machine": "nginx", "reason": "pending-reboot: kernel"},
+    }
+    begin(appliance, {"state": TaskState.FAILED, "error": error})
+    code, _, err = sekiso("task", "wait", "t1", "--quiet")
+    assert code == 10
+    assert err.startswith(
+        "Error: Something is unfinished in the packaging machine of nginx.\n  pending-reboot: kernel\n"
+    )
+
+
 def test_texts_of_the_appliance_are_preferred(sekiso: Run, appliance: FakeAppliance) -> None:
     error = {"code": "x.y", "family": "guest", "brief": "ゲスト", "why": "理由", "resolution": "対処"}
     begin(appliance, {"state": TaskState.FAILED, "error": error})
