@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -117,7 +118,7 @@ def run(
                 *([("Password of admin", running.new_password)] if running.new_password else []),
             ]
         )
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()
         ended.wait()
         log.info("the appliance ends")
     finally:

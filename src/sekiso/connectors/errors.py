@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sekiso.errors import Family, SekisoError
+from sekiso.model.machine import Violation
 
 
 class ConfigFileError(SekisoError):
@@ -33,3 +36,24 @@ class DocumentError(SekisoError):
     brief = "{source} holds something at {key} that cannot be taken over."
     why = "{reason}"
     resolution = "{remedy}"
+
+
+class ConfigurationInvalidError(SekisoError):
+    """A connector configuration breaks rules; nothing was saved. Params: field, reason, remedy."""
+
+    code = "configuration.invalid"
+    family = Family.USAGE
+    brief = "The connector configuration cannot be used: {field}."
+    why = "{reason}"
+    resolution = "{remedy}"
+
+    #: Every broken rule, in the order of the form.
+    violations: tuple[Violation, ...] = ()
+
+    @classmethod
+    def of(cls, violations: Sequence[Violation]) -> ConfigurationInvalidError:
+        """Return the error of broken rules; there is at least one."""
+        first = violations[0]
+        error = cls(field=first.field, reason=first.reason, remedy=first.remedy)
+        error.violations = tuple(violations)
+        return error
