@@ -123,7 +123,12 @@ def inventory(name: str, refresh: bool, as_json: bool) -> None:
         found = appliance.get_long(
             f"/agents/{part(name)}/inventory", {"refresh": "true" if refresh else None}
         )
-    print_json(found) if as_json else _show_inventory(found)
+    if as_json:
+        print_json(found)
+    elif found:
+        _show_inventory(found)
+    else:
+        click.echo(say("The agent has not reported yet."))
 
 
 def _show_inventory(found: Mapping[str, Any]) -> None:
@@ -185,11 +190,10 @@ def token(name: str | None, valid_hours: int, as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.post("/agent-tokens", {"name": name, "valid_s": valid_hours * _HOUR_S})
         url = appliance.url
-    secret = answer.get("token") or answer["secret"]
     if as_json:
-        print_json({**{k: v for k, v in answer.items() if k != "secret"}, "token": secret})
+        print_json(answer)
         return
-    click.echo(secret)
+    click.echo(answer["token"])
     hint(say("It is shown this once, and can be used once until {time}.", time=moment(answer["expires_s"])))
     hint(say("On the agent's machine, run this and give the token when it is asked for:"))
     hint(f"  sekiso agent register --appliance {url}")

@@ -58,22 +58,14 @@ def verify(as_json: bool) -> None:
     """Check that no entry of the audit history was changed or taken away."""
     with connect() as appliance:
         answer = appliance.get_long("/audit/verify")
-    broken = _broken_entry(answer)
-    if broken is not None:
+    if not answer["whole"]:
+        broken = answer["first_broken"]
         raise VerificationError(
             what="The audit history",
             reason=f"The entry {broken} does not fit the one before it.",
             remedy="Somebody changed the database. Compare it with a backup.",
         )
     print_json(answer) if as_json else click.echo(say("The audit history is whole."))
-
-
-def _broken_entry(answer: Any) -> int | None:
-    """Return the first entry that breaks the chain, as the appliance tells it."""
-    if isinstance(answer, dict):
-        numbers = [v for v in answer.values() if isinstance(v, int) and not isinstance(v, bool)]  # pyright: ignore[reportUnknownVariableType]
-        return numbers[0] if numbers else None
-    return answer
 
 
 def _details(details: dict[str, Any] | None) -> str:

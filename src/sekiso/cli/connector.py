@@ -134,7 +134,7 @@ def show(reference: str, as_json: bool) -> None:
 def _show(answer: Any) -> None:
     found = flat(answer)
     settings = _settings(found)
-    online = say("online") if found.get("online", found.get("agent_online")) else say("offline")
+    online = say("online") if found.get("agent_online") else say("offline")
     print_pairs(
         [
             ("Name", found.get("name")),
@@ -148,7 +148,7 @@ def _show(answer: Any) -> None:
             ("Memory (MB)", settings.get("memory_mb")),
             ("Network", settings.get("network")),
             ("Generation", settings.get("generation")),
-            ("Firmware", word(str(found.get("firmware") or found.get("resulting_firmware") or ""))),
+            ("Firmware", word(str(found.get("firmware") or ""))),
             ("Disk format", str(settings.get("disk_format", "")).upper()),
             ("Offload compositing", yes_no(settings.get("offload"))),
             ("Layer disk cache size (GB)", settings.get("cache_gb")),
@@ -157,6 +157,7 @@ def _show(answer: Any) -> None:
         ]
     )
     print_notes(str(w) for w in found.get("warnings") or ())
+    print_notes(f"{v['field']}: {remark(v['reason'])}" for v in found.get("violations") or ())
 
 
 def _settings(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -348,21 +349,20 @@ def restart(code: str, as_json: bool) -> None:
 
 
 def _file_values(answer: Mapping[str, Any]) -> dict[str, Any]:
-    for key in ("in_file", "file", "values_in_file", "values", "settings"):
-        if isinstance(answer.get(key), dict):
-            return answer[key]
-    return {}
+    """Return what the file says; what is in force, where it cannot be used."""
+    values: dict[str, Any] = answer["file"] or answer["in_force"]
+    return values
 
 
 def _show_file(answer: Mapping[str, Any]) -> None:
-    in_file = _file_values(answer)
-    in_force: dict[str, Any] = answer.get("in_force") or answer.get("values_in_force") or {}
-    rows = [(key, _plain(value), _plain(in_force.get(key))) for key, value in in_file.items()]
-    print_pairs([("File", answer.get("path") or answer.get("file_path"))])
+    in_file: Mapping[str, Any] = answer["file"] or {}
+    rows = [(key, _plain(in_file.get(key)), _plain(value)) for key, value in answer["in_force"].items()]
+    print_pairs([("File", answer.get("path"))])
     print_table(["Key", "In the file", "In force"], rows)
     if answer.get("pending_restart"):
-        click.echo(say("A restart puts the file into force: sekiso connector restart hyperv"))
-    print_notes(str(w) for w in answer.get("warnings") or ())
+        connector = answer.get("connector", "hyperv")
+        click.echo(say("A restart puts the file into force: sekiso connector restart {name}", name=connector))
+    print_notes(filter(None, (answer.get("problem"), *(answer.get("warnings") or ()))))
 
 
 def _plain(value: object) -> str:

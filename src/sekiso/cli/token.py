@@ -60,11 +60,10 @@ def create(name: str, valid_days: int, forever: bool, as_json: bool) -> None:
     valid_s = None if forever else valid_days * _DAY_S
     with connect() as appliance:
         answer = appliance.post("/tokens", {"name": name, "valid_s": valid_s})
-    secret = answer.get("token") or answer["secret"]
     if as_json:
-        print_json({**{k: v for k, v in answer.items() if k != "secret"}, "token": secret})
+        print_json(answer)
         return
-    click.echo(secret)
+    click.echo(answer["token"])
     hint(say("It is shown this once. Keep it as you keep a password."))
 
 

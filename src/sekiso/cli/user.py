@@ -64,20 +64,18 @@ def add(name: str, role: str, password_file: str | None, as_json: bool) -> None:
 @user.command("change")
 @click.argument("name", shell_complete=names_of("/users"))
 @click.option("--role", type=_ROLE, help="What the user may do.")
-@click.option("--new-name", type=Name(), help="New login name.")
 @click.option("--disable/--enable", "disabled", default=None, help="Whether the user may not log in.")
 @click.option("--password-file", type=_PASSWORD_FILE, metavar="PATH", help="File with a new password.")
 @json_option
 def change(
     name: str,
     role: str | None,
-    new_name: str | None,
     disabled: bool | None,
     password_file: str | None,
     as_json: bool,
 ) -> None:
-    """Change a user's role, name or password, or lock the user out."""
-    wanted = {"role": role, "name": new_name, "disabled": disabled}
+    """Change a user's role or password, or lock the user out."""
+    wanted = {"role": role, "disabled": disabled}
     body: dict[str, object] = {key: value for key, value in wanted.items() if value is not None}
     if password_file:
         body["password"] = read_secret(password_file)

@@ -101,6 +101,7 @@ class FakeAppliance(httpx.BaseTransport):
         self.uploads: list[bytes] = []
         self.rows: list[dict[str, Any]] = list(PASSED)
         self.lost = 0
+        self.broken: int | None = None
         #: What differs from `PACKAGING`.
         self.packaging: dict[str, Any] = {}
 
@@ -196,16 +197,15 @@ def settings(**values: Any) -> dict[str, Any]:
 
 
 CONFIGURATION = {
-    "record": {
-        "id": "c-1",
-        "connector": "hyperv",
-        "name": "prod",
-        "settings": settings(),
-        "created_s": NOW_S,
-        "changed_s": NOW_S,
-    },
+    "id": "c-1",
+    "connector": "hyperv",
+    "name": "prod",
+    "settings": settings(),
+    "created_s": NOW_S,
+    "changed_s": NOW_S,
     "agent_name": "hv01",
-    "online": True,
+    "agent_online": True,
+    "violations": [],
     "used_by": [{"kind": "image-template", "id": "t-1", "name": "web"}],
     "warnings": ["HTTPS is off: disks and layers travel unencrypted between the appliance and its agents."],
     "firmware": "uefi",
@@ -390,7 +390,9 @@ CACHE = CacheFacts(
 )
 FILE_SETTINGS = {
     "path": "connectors/hyperv/config.json",
-    "in_file": {"useHttpsFileTransfer": True, "ignoreCertificateErrors": True},
+    "connector": "hyperv",
+    "file": {"useHttpsFileTransfer": True, "ignoreCertificateErrors": True},
+    "problem": "",
     "in_force": {"useHttpsFileTransfer": False, "ignoreCertificateErrors": True},
     "pending_restart": True,
     "warnings": [],
@@ -442,7 +444,7 @@ fixed("PATCH", "/users/{ref}", {"id": "u-2"})
 fixed("DELETE", "/users/{ref}", None)
 fixed("POST", "/users/me/password", None)
 fixed("GET", "/tokens", [{"id": "k-1", "name": "ci", "created_s": NOW_S, "expires_s": None}])
-fixed("POST", "/tokens", {"id": "k-2", "secret": "sk_1", "expires_s": NOW_S})
+fixed("POST", "/tokens", {"id": "k-2", "token": "sk_1", "expires_s": NOW_S})
 fixed("DELETE", "/tokens/{id}", None)
 fixed(
     "GET",
@@ -467,7 +469,7 @@ fixed("PATCH", "/agents/{ref}", AGENT)
 fixed("DELETE", "/agents/{ref}", None)
 fixed("POST", "/agents/{ref}/revoke", AGENT)
 fixed("GET", "/agents/{ref}/inventory", INVENTORY)
-fixed("POST", "/agent-tokens", {"id": "r-1", "secret": "one-time", "expires_s": NOW_S})
+fixed("POST", "/agent-tokens", {"id": "r-1", "token": "one-time", "expires_s": NOW_S})
 fixed("GET", "/connectors", [{"code": "hyperv", "label": "Microsoft Hyper-V", "schema": {}}])
 fixed("POST", "/connectors/{code}/form", {"sections": FORM})
 fixed("GET", "/connectors/{code}/settings", FILE_SETTINGS)
@@ -546,7 +548,7 @@ def end_session(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
 
 @route("GET", "/audit/verify")
 def verify_audit(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
-    return {"broken": None}
+    return {"whole": not self.broken, "first_broken": self.broken}
 
 
 @route("GET", "/connector-configurations/export")

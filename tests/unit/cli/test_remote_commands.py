@@ -370,6 +370,12 @@ def test_connector_file_settings(sekiso: Run, appliance: FakeAppliance) -> None:
     assert sekiso("connector", "restart", "hyperv")[0] == 0
 
 
+def test_a_broken_audit_history(sekiso: Run, appliance: FakeAppliance) -> None:
+    appliance.broken = 7
+    code, _, err = sekiso("audit", "verify")
+    assert code == 9 and "The entry 7 does not fit the one before it." in err
+
+
 def test_pictures(sekiso: Run, appliance: FakeAppliance, tmp_path: Path) -> None:
     file = tmp_path / "screen.png"
     assert sekiso("layer", "machine", "nginx", "--screenshot", str(file))[0] == 0
