@@ -16,7 +16,7 @@ from sekiso.cli.remote import connect, listed, views
 from sekiso.cli.words import word
 from sekiso.errors import Family, SekisoError
 
-_MAX_BYTES = 2 << 20
+_MAX_BYTES = 1 << 20
 
 
 class FileSyntaxError(SekisoError):
@@ -48,11 +48,9 @@ def apply(path: str, dry_run: bool, as_json: bool) -> None:
     Others stay as they are. If one cannot be saved, none is.
     """
     documents = read_documents(path)
-    source = say("standard input") if path == "-" else Path(path).name
-    body = {"documents": documents, "source": source}
     with connect() as appliance:
         answer = appliance.post(
-            "/connector-configurations/apply", body, {"dry_run": "true" if dry_run else None}
+            "/connector-configurations/apply", documents, {"dry_run": "true" if dry_run else None}
         )
     if as_json:
         print_json(listed("applied", answer))
@@ -89,7 +87,7 @@ def _read(path: str) -> str:
         with Path(path).open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        raise FileSyntaxError(path=path, reason="It is larger than 2 MiB.")
+        raise FileSyntaxError(path=path, reason="It is larger than 1 MiB.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -331,10 +331,8 @@ def set_(code: str, values: tuple[str, ...], as_json: bool) -> None:
       sekiso connector set hyperv useHttpsFileTransfer=true ignoreCertificateErrors=false
     """
     given = pairs(values, "sekiso connector set")
-    path = f"/connectors/{part(code)}/settings"
     with connect() as appliance:
-        before = _file_values(appliance.get(path))
-        answer = appliance.put(path, {**before, **given})
+        answer = appliance.put(f"/connectors/{part(code)}/settings", {"values": given})
     print_json(answer) if as_json else _show_file(answer)
 
 
@@ -346,12 +344,6 @@ def restart(code: str, as_json: bool) -> None:
     with connect() as appliance:
         answer = appliance.post(f"/connectors/{part(code)}/restart")
     print_json(answer) if as_json else _show_file(answer)
-
-
-def _file_values(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the file says; what is in force, where it cannot be used."""
-    values: dict[str, Any] = answer["file"] or answer["in_force"]
-    return values
 
 
 def _show_file(answer: Mapping[str, Any]) -> None:

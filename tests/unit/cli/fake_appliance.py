@@ -33,6 +33,7 @@ from sekiso.model.library import (
 from sekiso.model.machine import DiskAllocation, DiskFormat, Firmware, Generation, Violation
 from sekiso.model.storage_path import HostPlatform
 from sekiso.model.task import LogLine, Subject, SubjectKind, TaskKind, TaskRecord, TaskState
+from sekiso.web import bodies
 
 NOW_S = 1_770_000_000.0
 TOKEN = "0123456789abcdef"
@@ -88,6 +89,43 @@ def record(kind: TaskKind, name: str, state: TaskState = TaskState.RUNNING, **mo
     return TaskRecord(**values)
 
 
+#: What the appliance takes, by method and path.
+BODIES: tuple[tuple[str, str, type[bodies.Body]], ...] = (
+    ("POST", "/session", bodies.Login),
+    ("POST", "/users", bodies.NewUser),
+    ("PATCH", "/users/[^/]+", bodies.UserChange),
+    ("POST", "/users/me/password", bodies.PasswordChange),
+    ("POST", "/tokens", bodies.TokenWish),
+    ("POST", "/agent-tokens", bodies.AgentTokenWish),
+    ("PATCH", "/agents/[^/]+", bodies.Renaming),
+    ("POST", "/agents/[^/]+/revoke", bodies.Revocation),
+    ("POST", "/connectors/[^/]+/form", bodies.FormBody),
+    ("PUT", "/connectors/[^/]+/settings", bodies.SettingsBody),
+    ("POST", "/connector-configurations", bodies.ConfigurationBody),
+    ("POST", "/connector-configurations/test", bodies.ConfigurationTest),
+    ("PUT", "/connector-configurations/[^/]+", bodies.ConfigurationChange),
+    ("POST", "/connector-configurations/[^/]+/cache/clear", bodies.CacheClearing),
+    ("POST", "/[a-z-]+/[^/]+/clone", bodies.Renaming),
+    ("POST", "/layers/import-os", bodies.OsImport),
+    ("POST", "/layers", bodies.LayerWish),
+    ("POST", "/layers/[^/]+/versions", bodies.VersionWish),
+    ("PATCH", "/layers/[^/]+", bodies.LayerChange),
+    ("POST", "/layers/conflicts", bodies.VersionIds),
+    ("POST", "/layer-versions/[^/]+/finalize", bodies.Finalization),
+    ("POST", "/layer-versions/[^/]+/machine/keys", bodies.Keys),
+    ("POST", "/image-templates", bodies.TemplateBody),
+    ("PUT", "/image-templates/[^/]+", bodies.TemplateBody),
+    ("POST", "/image-templates/publish", bodies.Publication),
+)
+
+
+def check_body(method: str, path: str, body: Any) -> None:
+    """Refuse what the appliance's own models refuse: unknown, missing and mistyped fields."""
+    for known, pattern, model in BODIES:
+        if known == method and re.fullmatch("/api/v1" + pattern, path):
+            model.model_validate(body)
+
+
 class FakeAppliance(httpx.BaseTransport):
     """Answers requests; `requests` holds what was asked, `scripts` how tasks go on."""
 
@@ -112,6 +150,7 @@ class FakeAppliance(httpx.BaseTransport):
         self.headers.append(request.headers)
         path, data = request.url.raw_path.decode().partition("?")[0], request.read()
         body = json.loads(data) if request.headers.get("content-type") == "application/json" else data
+        check_body(request.method, path, body)
         self.requests.append((request.method, unquote(path.removeprefix("/api/v1")), body))
         try:
             return self._answer(request, path, body)

@@ -363,7 +363,7 @@ def test_connector_file_settings(sekiso: Run, appliance: FakeAppliance) -> None:
         (
             "PUT",
             "/connectors/hyperv/settings",
-            {"useHttpsFileTransfer": True, "ignoreCertificateErrors": False},
+            {"values": {"ignoreCertificateErrors": False}},
         )
     ]
     assert sekiso("connector", "set", "hyperv", "x")[0] == 2
@@ -391,7 +391,7 @@ def test_apply(sekiso: Run, appliance: FakeAppliance, tmp_path: Path) -> None:
     file.write_text("kind: a\nversion: 1\n---\n- kind: b\n- kind: c\n---\n")
     code, out, _ = sekiso("apply", "-f", str(file), "--dry-run")
     assert code == 0 and re.search(r"^prod +Created$", out, re.M) and "Nothing was written." in out
-    body = {"documents": [{"kind": "a", "version": 1}, {"kind": "b"}, {"kind": "c"}], "source": "prod.yaml"}
+    body = [{"kind": "a", "version": 1}, {"kind": "b"}, {"kind": "c"}]
     assert appliance.changes() == [("POST", "/connector-configurations/apply", body)]
 
 

@@ -31,7 +31,7 @@ _DIFFERENCES = {
 @version_argument
 @click.option("--path", default="/", show_default=True, help="Folder whose content is listed.")
 @click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="At most so many."
+    "--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="At most so many."
 )
 @json_option
 def files(reference: str, path: str, limit: int, as_json: bool) -> None:
