@@ -82,11 +82,17 @@ def error_from_problem(problem: Any, status: int) -> SekisoError:
     """
     data = _mapping(problem)
     code = str(data.get("code") or "api")
-    lines = [str(data.get("detail") or ""), *violation_lines(data.get("errors"))]
+    rules = violation_lines(data.get("errors"))
+    # A rule that stands among the broken ones is not said again.
+    detail, resolution = (
+        "" if text and any(text in rule for rule in rules) else text
+        for text in (str(data.get("detail") or ""), str(data.get("resolution") or ""))
+    )
+    lines = [detail, *rules]
     error = ApiError(
         brief=str(data.get("title") or say("The appliance refused the request.")),
         why="\n".join(line for line in lines if line),
-        resolution=str(data.get("resolution") or ""),
+        resolution=resolution,
     )
     return error.describe(data, code, _family_of(data, code, status))
 

@@ -219,6 +219,7 @@ def test_rules_are_shown_one_per_line(sekiso: Run, appliance: FakeAppliance) -> 
         422,
         "configuration.invalid",
         "接続構成を保存できません。",
+        detail="VHDXだけです。",
         resolution="項目を直してください。",
         family="usage",
         errors=[
