@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -172,7 +173,7 @@ def give_up_uploads(host: AgentHost, scratch: Path) -> None:
 
 def task_of(command: Command) -> str:
     """Return the task that a command belongs to: the first part of its identity; else one of its own."""
-    first = command.id.partition(":")[0]
+    first = re.split(r"[.:]", command.id, maxsplit=1)[0]
     return first if is_id(first) else hashlib.sha256(command.id.encode()).hexdigest()[:32]
 
 
