@@ -67,7 +67,7 @@ class Command:
 
     Attributes:
         host: the host.
-        id: durable identity of the command, `<task>:<attempt>:<step>` for the commands of tasks.
+        id: durable identity of the command, `<task>.<attempt>.<step>.<name>` for the commands of tasks.
         progress: told of steps and amounts, asked for cancellation.
     """
 

@@ -73,7 +73,7 @@ class Handlers:
         Args:
             method: name of the method.
             params: its parameters, of the method's type.
-            command_id: durable identity of the command, `<task>:<attempt>:<step>` for those of tasks.
+            command_id: durable identity of the command, `<task>.<attempt>.<step>.<name>` for those of tasks.
             progress: told of steps and amounts; asked for cancellation.
 
         Returns:

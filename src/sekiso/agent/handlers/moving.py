@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import logging
+import re
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
