@@ -133,8 +133,11 @@ class Estate:
         )
         token.unlink()
 
-    def start_agent(self) -> None:
+    def spawn_agent(self) -> None:
         self._spawn("agent", "agent", "run", "--state", self.folder / "agent")
+
+    def start_agent(self) -> None:
+        self.spawn_agent()
         self._wait("agent", lambda: any(a["online"] for a in self.json("agent", "list")["agents"]))
 
     def kill(self, name: str) -> None:
