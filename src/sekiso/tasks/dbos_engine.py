@@ -234,7 +234,7 @@ class DbosEngine(TableEngine):
         match = _WORK_ID.fullmatch(work_id)
         if match is None:
             return False
-        with self._db.begin() as work:
+        with self._db.read() as work:
             return work.tasks.find(match["task"]) is None
 
     def _flow_changed(self, task_id: str, attempt: int) -> None:
@@ -284,6 +284,7 @@ class DbosEngine(TableEngine):
             "enable_otlp": False,
             "max_executor_threads": self._thread_count,
             "sys_db_pool_size": 10,
+            "notification_listener_polling_interval_sec": self._times.poll_s,
         }
         if self._engine is not None:
             config["system_database_engine"] = self._engine

@@ -209,7 +209,7 @@ class TableEngine:
             self._wait_for_change(min(left_s, 0.25))
 
     def _get(self, task_id: str) -> TaskRecord:
-        with self._db.begin() as work:
+        with self._db.read() as work:
             return work.tasks.get(task_id)
 
     def _settled(self, task_id: str, result: StepResult | None) -> bool:
@@ -311,7 +311,7 @@ class TableEngine:
         return f"-{time.time_ns() // 1_000_000}"
 
     def _list(self, states: frozenset[TaskState]) -> Sequence[TaskRecord]:
-        with self._db.begin() as work:
+        with self._db.read() as work:
             return work.tasks.list(TaskFilter(states=states, limit=_ALL))
 
 

@@ -85,7 +85,7 @@ class Lease:
             log.warning("Worker %s could not say that it stops", self._worker, exc_info=True)
 
     def _other_life(self) -> bool:
-        with self._db.begin() as work:
+        with self._db.read() as work:
             found = _value(work.settings.get(_row(self._worker)))
         if found.get("life", self._life) == self._life:
             return False
@@ -114,7 +114,7 @@ class Watch:
 
     def dead(self, worker: str) -> bool:
         """Whether a worker has said that it stopped, or has been silent for too long under our eyes."""
-        with self._db.begin() as work:
+        with self._db.read() as work:
             value = _value(work.settings.get(_row(worker)))
         now_s = self._monotonic()
         before, since_s = self._seen.get(worker, (None, now_s))

@@ -143,7 +143,7 @@ class StepProgress:
             return False
         self._looked_s = time.monotonic()
         try:
-            with self._db.begin() as work:
+            with self._db.read() as work:
                 record = work.tasks.find(self._task_id)
         except Exception:
             log.warning("Task %s could not be looked at", self._task_id, exc_info=True)

@@ -22,10 +22,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from sekiso import crash_points
+from sekiso.crash_points import crash_point
 from sekiso.errors import CanceledError, SekisoError
 from sekiso.model.task import TaskKind, TaskRecord, TaskState
 from sekiso.store.database.api import DatabasePort
-from sekiso.tasks import crash_points
 from sekiso.tasks.context import (
     CANCELED,
     Outcome,
@@ -35,7 +36,6 @@ from sekiso.tasks.context import (
     one_line,
     plain,
 )
-from sekiso.tasks.crash_points import crash_point
 from sekiso.tasks.errors import CleanUpFailedError, NoFlowError, StoppingError
 from sekiso.tasks.port import Flow, Step, StepResult
 from sekiso.tasks.progress import Pace, Share, StepProgress
@@ -181,7 +181,7 @@ def end_flow(shop: Workshop, journal: Journal, task_id: str, attempt: int, endin
 
 
 def _find(shop: Workshop, task_id: str) -> TaskRecord | None:
-    with shop.db.begin() as work:
+    with shop.db.read() as work:
         return work.tasks.find(task_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -40,6 +41,8 @@ class EngineRig(Protocol):
 class _Rig:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        for template in folder.parent.joinpath("task-databases").glob("*.db"):
+            shutil.copy(template, folder)
         self.db = open_database(sqlite_url(folder / "sekiso.db"))
         self.engine: TaskEngine
 
@@ -155,12 +158,12 @@ def new(task_id: str, *, kind: TaskKind = TaskKind.IMPORT_OS, lane: str = "", **
 
 
 def record(rig: EngineRig, task_id: str) -> TaskRecord:
-    with rig.db.begin() as work:
+    with rig.db.read() as work:
         return work.tasks.get(task_id)
 
 
 def lines(rig: EngineRig, task_id: str) -> list[str]:
-    with rig.db.begin() as work:
+    with rig.db.read() as work:
         found: Sequence[LogLine] = work.tasks.log_lines(task_id)
     return [line.text for line in found]
 

@@ -1,4 +1,7 @@
-"""The compositing engine as the agent uses it. Import and capture write XPRESS, the form that travels."""
+"""The compositing engine as the agent uses it: in a process of its own, which ends with the command.
+
+Import and capture write XPRESS, the form that travels.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sekiso.agent.contract import DiskRecipe
-from sekiso.compositing.capture import CaptureRequest, capture
-from sekiso.compositing.execute import execute
-from sekiso.compositing.families import support_for
-from sekiso.compositing.import_os import ImportRequest, import_os
-from sekiso.compositing.planning import plan_image
-from sekiso.compositing.request import ComposeRequest
-from sekiso.compositing.stack import LayerStack
-from sekiso.disks.convert import convert
+from sekiso.compositing.jobs import CaptureJob, ComposeJob, ImportJob, PackJob, run_job
 from sekiso.model.layer import LayerKind
-from sekiso.model.machine import DiskFormat
 from sekiso.model.progress import Progress
-from sekiso.store.layer_file import Compression, LayerFile
-from sekiso.wim.tree import nodes
+from sekiso.store.layer_file import Compression
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +62,18 @@ def import_system(
     """Import the operating system on a disk as a layer.
 
     Raises:
-        SekisoError: as for `import_os`.
+        SekisoError: as for `run_job`.
     """
-    request = ImportRequest(source, out, name, version, guest_tools, Compression.XPRESS)
-    result = import_os(request, progress=progress)
-    with LayerFile(out) as layer:
-        entries = sum(1 for _ in nodes(layer.tree()))
-    manifest, plan = result.manifest, result.preview.plan
-    return LayerWork(manifest.identity, entries, 0, plan.os_name, manifest.notes)
+    job = ImportJob(
+        source=str(source),
+        out=str(out),
+        name=name,
+        version=version,
+        guest_tools=guest_tools,
+        compression=Compression.XPRESS,
+    )
+    made = run_job(job, progress=progress)
+    return LayerWork(made.identity, made.entries, 0, made.os_name, made.notes)
 
 
 def compose_disk(
@@ -84,67 +82,56 @@ def compose_disk(
     """Compose layers into a disk.
 
     Raises:
-        SekisoError: as for `plan_image` and `execute`.
+        SekisoError: as for `run_job`.
     """
-    request = ComposeRequest(
-        layers=tuple(layers),
-        out=out,
+    job = ComposeJob(
+        layers=tuple(str(path) for path in layers),
+        out=str(out),
         generation=recipe.generation,
         disk_format=recipe.disk_format,
         allocation=recipe.allocation,
         size_bytes=recipe.size_bytes,
         generalization=recipe.generalization,
         seed=seed,
-        created=recipe.created_s,
+        created_s=recipe.created_s,
+        title=recipe.title,
     )
-    with LayerStack.open(request.layers) as stack:
-        planned = plan_image(request, stack, support_for(stack.family), progress=progress)
-        execute(planned, request, stack, progress=progress)
-    return DiskWork(planned.plan.plan_id, len(planned.plan.conflicts))
+    made = run_job(job, progress=progress)
+    return DiskWork(made.plan_id, made.conflicts)
 
 
 def capture_changes(wish: CaptureWish, out: Path, *, progress: Progress) -> LayerWork:
     """Capture the changes on a packaging disk as a layer.
 
     Raises:
-        SekisoError: as for `capture`.
+        SekisoError: as for `run_job`.
     """
-    request = CaptureRequest(
-        packaging_disk=wish.packaging_disk,
-        boot_disk=wish.boot_disk,
-        base=wish.base,
-        out=out,
+    job = CaptureJob(
+        packaging_disk=str(wish.packaging_disk),
+        boot_disk=str(wish.boot_disk),
+        base=tuple(str(path) for path in wish.base),
+        out=str(out),
         name=wish.name,
-        layer_version=wish.version,
+        version=wish.version,
         kind=wish.kind,
         compression=Compression.XPRESS,
         ignore_gate=wish.ignore_gate,
     )
-    result = capture(request, progress=progress)
-    with LayerFile(out) as layer:
-        manifest = layer.manifest
-    return LayerWork(manifest.identity, len(result.changed), len(result.deleted), notes=manifest.notes)
+    made = run_job(job, progress=progress)
+    return LayerWork(made.identity, made.changed, made.deleted, notes=made.notes)
 
 
-def pack_disk(source: Path, out: Path, *, progress: Progress) -> None:
-    """Copy a disk, with the disks below it, as a compact VHDX.
-
-    Raises:
-        SekisoError: as for `convert`.
-    """
-    convert(source, out, DiskFormat.VHDX, progress=progress)
-
-
-def flatten_disk(source: Path, chain: Sequence[Path], out: Path, *, progress: Progress) -> None:
-    """Copy an overlay with the disks below it as one VHDX.
+def pack_disk(source: Path, chain: Sequence[Path], out: Path, *, progress: Progress) -> None:
+    """Copy a disk, joined with the disks below it, as a compact VHDX.
 
     Args:
-        source: the overlay.
-        chain: the disks below it, which may lie anywhere.
+        source: the disk.
+        chain: the disks below it that may lie elsewhere than beside it.
         out: the copy.
         progress: gets bytes; asked for cancellation.
 
     Raises:
-        SekisoError: as for `convert`.
+        SekisoError: as for `run_job`.
     """
-    convert(source, out, DiskFormat.VHDX, allow=tuple(chain), progress=progress)
+    job = PackJob(source=str(source), out=str(out), allow=tuple(str(path) for path in chain))
+    run_job(job, progress=progress)

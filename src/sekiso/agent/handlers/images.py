@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from sekiso.agent.handlers.hardware import (
 )
 from sekiso.agent.handlers.image_home import ImageHome, ImageRecordFile
 from sekiso.agent.handlers.opening import usable_places
-from sekiso.agent.handlers.records import read_record
+from sekiso.agent.handlers.records import read_record, remove_folder
 from sekiso.agent.handlers.results import fresh_folder
 from sekiso.agent.handlers.sparse import copy_disk_file
 from sekiso.agent.machines import MachineSettings, boot_test
@@ -65,7 +64,7 @@ def remove(command: Command, params: RemoveImageParams) -> Done:
     if machine is not None:
         remove_machine(driver, machine, home.folder)
     if home.folder.exists() and not home.is_foreign():
-        shutil.rmtree(home.folder)
+        remove_folder(home.folder)
     return Done()
 
 
@@ -82,7 +81,7 @@ def boot_test_image(command: Command, params: BootTestParams) -> BootTestResult:
         base = _base_of_test(driver, disk, workspace, command.progress)
         result = boot_test(driver, base, settings, workspace, progress=command.progress)
     finally:
-        shutil.rmtree(workspace)
+        remove_folder(workspace)
     report: dict[str, Any] = msgspec.to_builtins(result.report)
     picture = base64.b64encode(result.screenshot).decode()
     return BootTestResult(result.reported_s or result.elapsed_s, report, picture)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from sekiso.agent.handlers.hardware import (
 )
 from sekiso.agent.handlers.opening import usable_places
 from sekiso.agent.handlers.packaging_home import PACKAGING_STEM, PackagingHome, PackagingRecord
-from sekiso.agent.handlers.records import put_in_place
+from sekiso.agent.handlers.records import put_in_place, remove_folder
 from sekiso.agent.machines import raw_disk
 from sekiso.agent.places import Places
 from sekiso.errors import AlreadyExistsError
@@ -114,7 +113,7 @@ def remove(command: Command, params: PackagingParams) -> Done:
         if machine is not None:
             host.watch.forget(machine.id)
             remove_machine(host.driver, machine, home.folder)
-        shutil.rmtree(home.folder)
+        remove_folder(home.folder)
     return Done()
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
+import time
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +15,8 @@ import msgspec
 from sekiso.disks.fileio import sync_folder
 
 _LARGEST_BYTES = 16 << 20
+_REMOVAL_ATTEMPTS = 30
+_REMOVAL_PAUSE_S = 0.1
 _T = TypeVar("_T")
 
 
@@ -56,3 +61,22 @@ def put_in_place(source: Path, target: Path) -> None:
     for folder in {source.parent, target.parent}:
         with contextlib.suppress(OSError):
             sync_folder(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it; one that is not there is no fault.
+
+    What a killed agent had started ends by itself, but may write for a moment still: removal is tried again.
+    """
+    for attempt in range(_REMOVAL_ATTEMPTS):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            if not folder.exists():
+                return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or attempt == _REMOVAL_ATTEMPTS - 1:
+                raise
+        else:
+            return
+        time.sleep(_REMOVAL_PAUSE_S)

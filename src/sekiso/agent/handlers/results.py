@@ -6,13 +6,12 @@ once: its result is written down before it is put in place, and a repeated comma
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TypeVar
 
 from sekiso.agent.contract import LayerMade
 from sekiso.agent.handlers.layers import is_whole, keep_layer
-from sekiso.agent.handlers.records import read_record, write_record
+from sekiso.agent.handlers.records import read_record, remove_folder, write_record
 from sekiso.agent.places import Places, make_folder
 
 _T = TypeVar("_T")
@@ -30,8 +29,7 @@ def keep_result(scratch: Path, method: str, result: object) -> None:
 
 def fresh_folder(folder: Path) -> Path:
     """Return an empty folder: what a cut-off call has left there is removed."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    remove_folder(folder)
     return make_folder(folder)
 
 

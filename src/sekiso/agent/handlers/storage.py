@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from sekiso.agent.handlers.context import Command
 from sekiso.agent.handlers.hardware import sweep_machines
 from sekiso.agent.handlers.moving import give_up_uploads
 from sekiso.agent.handlers.opening import account_name, unusable, usable_places
+from sekiso.agent.handlers.records import remove_folder
 from sekiso.agent.places import parsed_path
 
 PROBE_PREFIX = ".sekiso-probe-"
@@ -67,7 +67,7 @@ def clean_up(command: Command, params: CleanUpParams) -> Done:
     give_up_uploads(command.host, scratch)
     if scratch.is_dir():
         sweep_machines(command.host.driver, scratch)
-        shutil.rmtree(scratch)
+        remove_folder(scratch)
     return Done()
 
 

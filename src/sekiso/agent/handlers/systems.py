@@ -71,10 +71,7 @@ def pack_os(command: Command, params: PackOsParams) -> FileFacts:
         return done
     fresh_folder(out.parent)
     source = _find_source(command.host.driver, params.source)
-    if source.chain:
-        engine.flatten_disk(source.path, source.chain, out, progress=command.progress)
-    else:
-        engine.pack_disk(source.path, out, progress=command.progress)
+    engine.pack_disk(source.path, source.chain, out, progress=command.progress)
     facts = FileFacts(str(out), hash_file(out, progress=command.progress).to_dict())
     keep_result(scratch, "os.pack", facts)
     return facts
@@ -85,7 +82,7 @@ def _readable(command: Command, source: _Source, folder: Path) -> Path:
     if not source.chain:
         return source.path
     joined = folder / "source.vhdx"
-    engine.flatten_disk(source.path, source.chain, joined, progress=command.progress)
+    engine.pack_disk(source.path, source.chain, joined, progress=command.progress)
     return joined
 
 
