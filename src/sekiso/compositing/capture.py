@@ -23,12 +23,20 @@ from sekiso.disks.ntfs import NtfsVolume
 from sekiso.disks.ntfs import changes_between as ntfs_changes
 from sekiso.disks.open import DiskBlocks, allocated_ranges, open_disk
 from sekiso.disks.volume import Volume, VolumeChanges
-from sekiso.errors import AlreadyExistsError, Family, RuleError, SekisoError, UnsupportedInputError
+from sekiso.errors import (
+    AlreadyExistsError,
+    DamagedInputError,
+    Family,
+    RuleError,
+    SekisoError,
+    UnsupportedInputError,
+)
 from sekiso.guests.base import GuestFamilySupport
 from sekiso.guests.importing import DiskContents, DiskVolume
 from sekiso.model.layer import LayerKind, LayerManifest
 from sekiso.model.progress import NO_PROGRESS, Progress
 from sekiso.store.layer_file import Compression, LayerFile, LayerWriter
+from sekiso.transfer.manifest import hash_file
 from sekiso.wim.tree import walk
 
 _MERGED_FILE_LIMIT_BYTES = 256 << 20
@@ -61,6 +69,8 @@ class CaptureRequest:
         kind: app or platform (an OS layer's new version is captured as OS from a full import).
         compression: how the layer's content is stored.
         ignore_gate: capture although the guest's integrity gate reported pending work (LY-8).
+        boot_disk_root: root of the manifest that the boot disk's file had when the packaging machine was
+            made; a boot disk that was composed again is refused unless it is the same to the last byte.
     """
 
     packaging_disk: Path
@@ -72,6 +82,7 @@ class CaptureRequest:
     kind: LayerKind = LayerKind.APP
     compression: Compression = Compression.XPRESS
     ignore_gate: bool = False
+    boot_disk_root: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +136,7 @@ def capture(
         CanceledError: the work was canceled; nothing is left behind.
     """
     _check(request)
+    _check_boot_disk(request, progress)
     progress.step("Examining the disks")
     with ExitStack() as files:
         layers = [files.enter_context(LayerFile(path)) for path in request.base]
@@ -160,6 +172,18 @@ def _check(request: CaptureRequest) -> None:
         )
 
 
+def _check_boot_disk(request: CaptureRequest, progress: Progress) -> None:
+    wanted = request.boot_disk_root
+    if wanted is not None and hash_file(request.boot_disk, progress=progress).root != wanted:
+        raise RuleError(
+            field="base-disk",
+            reason=f"{request.boot_disk} is not the boot disk that the packaging machine was made with: "
+            "its content differs.",
+            remedy="Capture where that boot disk is, or compose it with the same layers, settings and "
+            "version of Sekiso.",
+        )
+
+
 def _check_gate(disk: Path, pair: _Pair) -> None:
     reasons = pair.support.pending_work(pair.modified.read_file)
     if reasons:
@@ -170,7 +194,7 @@ def _open_pair(request: CaptureRequest, layers: Sequence[LayerFile], files: Exit
     support = support_for(layers[0].manifest.family)
     modified_blocks = files.enter_context(_open_packaging(request.packaging_disk, request.boot_disk))
     base_blocks = files.enter_context(open_disk(request.boot_disk))
-    modified = _root(contents_of(modified_blocks, str(request.packaging_disk)), support)
+    modified = _root(_contents_over(modified_blocks, request), support)
     base = _root(contents_of(base_blocks, str(request.boot_disk)), support)
     if base.volume is None or modified.volume is None:
         broken = base if base.volume is None else modified
@@ -180,12 +204,7 @@ def _open_pair(request: CaptureRequest, layers: Sequence[LayerFile], files: Exit
             remedy="Start the machine once more and shut it down from inside.",
         )
     if base.volume.facts.uuid != modified.volume.facts.uuid or base.first_byte != modified.first_byte:
-        raise RuleError(
-            field="base-disk",
-            reason=f"{request.packaging_disk} did not start from {request.boot_disk}: "
-            "their root volumes have different identifiers.",
-            remedy="Name the boot disk that the packaging machine was made with.",
-        )
+        raise _not_from(request, "their root volumes have different identifiers.")
     touched: tuple[ByteRange, ...] | None = None
     if _is_overlay(modified_blocks, request.boot_disk):
         written = allocated_ranges(request.packaging_disk)
@@ -204,6 +223,25 @@ def _open_packaging(disk: Path, boot_disk: Path) -> DiskBlocks:
         if inspect(disk).parent is None:
             raise
     return open_disk(disk, below=boot_disk)
+
+
+def _contents_over(disk: DiskBlocks, request: CaptureRequest) -> DiskContents:
+    """Return what lies on a packaging disk; over another disk than its own it is no file system."""
+    try:
+        return contents_of(disk, str(request.packaging_disk))
+    except DamagedInputError as exc:
+        if disk.parent is None:
+            raise
+        reason = f"together they are no intact disk. {exc.params.get('reason', '')}"
+        raise _not_from(request, reason) from exc
+
+
+def _not_from(request: CaptureRequest, reason: str) -> RuleError:
+    return RuleError(
+        field="base-disk",
+        reason=f"{request.packaging_disk} did not start from {request.boot_disk}: {reason}",
+        remedy="Name the boot disk that the packaging machine was made with.",
+    )
 
 
 def _is_overlay(disk: DiskBlocks, boot_disk: Path) -> bool:

@@ -227,7 +227,10 @@ def do_capture(
     *,
     name: str = "App",
     dry_run: bool = False,
+    boot_disk_root: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> CaptureResult:
-    request = CaptureRequest(packaging_disk, boot_disk, tuple(base), out, name, "1")
+    request = CaptureRequest(
+        packaging_disk, boot_disk, tuple(base), out, name, "1", boot_disk_root=boot_disk_root
+    )
     return capture(request, dry_run=dry_run, progress=progress)

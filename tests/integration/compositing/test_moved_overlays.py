@@ -11,6 +11,7 @@ from sekiso.compositing.capture import CaptureResult
 from sekiso.disks.open import open_disk
 from sekiso.errors import RuleError, UnsupportedInputError
 from sekiso.model.machine import DiskFormat
+from sekiso.transfer.manifest import hash_file
 from sekiso.wim import libwim
 
 from .conftest import Linux
@@ -48,13 +49,14 @@ def test_a_moved_overlay_over_a_boot_disk_composed_again(
     do_compose(request_for([linux.layer], boot_disk, generation, title="Debian"), verify=False)
     disk = edited_overlay(boot_disk, made / "packaging.qcow2")
     wanted = capture_at(made, disk, boot_disk, linux.layer)
+    known = hash_file(boot_disk).root
     moved = there / "received.qcow2"
     disk.rename(moved)
     again = there / "elsewhere" / f"disk.{suffix}"
     do_compose(request_for([linux.layer], again, generation, title="Debian"), verify=False)
     assert again.read_bytes() == boot_disk.read_bytes()
     boot_disk.unlink()
-    found = capture_at(there, moved, again, linux.layer)
+    found = do_capture(moved, again, [linux.layer], there / "app.wim", boot_disk_root=known)
     assert found.manifest is not None and wanted.manifest is not None
     assert found.manifest.identity == wanted.manifest.identity
     assert (found.changed, found.deleted, found.excluded) == (
@@ -88,6 +90,8 @@ def test_only_a_disk_that_can_be_the_one_below(linux: Linux, tmp_path: Path) -> 
     do_compose(request_for([linux.layer], other_seed, seed="another"), verify=False)
     with pytest.raises(RuleError, match="did not start from"):
         do_capture(disk, other_seed, [linux.layer], tmp_path / "app.wim")
+    with pytest.raises(RuleError, match="its content differs"):
+        do_capture(disk, other_seed, [linux.layer], tmp_path / "app.wim", boot_disk_root="0" * 64)
     assert not (tmp_path / "app.wim").exists()
 
 

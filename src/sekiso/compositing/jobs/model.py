@@ -131,6 +131,7 @@ class CaptureJob(JobOf[CaptureSummary]):
         kind: app or platform; changes to an OS layer are captured as app and squashed into it.
         compression: how the content is stored.
         ignore_gate: capture although the guest has pending work.
+        boot_disk_root: root of the manifest of the boot disk's file, if known: another one is refused.
     """
 
     packaging_disk: str
@@ -142,6 +143,7 @@ class CaptureJob(JobOf[CaptureSummary]):
     kind: LayerKind = LayerKind.APP
     compression: Compression = Compression.XPRESS
     ignore_gate: bool = False
+    boot_disk_root: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

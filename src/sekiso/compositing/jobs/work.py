@@ -162,6 +162,7 @@ def _capture(job: CaptureJob, progress: Progress) -> CaptureSummary:
         kind=job.kind,
         compression=job.compression,
         ignore_gate=job.ignore_gate,
+        boot_disk_root=job.boot_disk_root,
     )
     result = capture(request, progress=progress)
     with LayerFile(request.out) as layer:
