@@ -20,6 +20,7 @@ from typing import Any
 from sekiso.compositing.layout import SECTOR_BYTES, DiskLayout, PlacedPartition
 from sekiso.compositing.plan import ComposePlan
 from sekiso.compositing.planning import PlannedImage
+from sekiso.compositing.record_files import RECORD_SUFFIX, record_path
 from sekiso.compositing.request import ComposeRequest
 from sekiso.compositing.stack import LayerStack
 from sekiso.disks.assemble import PlacedVolume, assemble, volume_becomes_disk
@@ -39,7 +40,7 @@ from sekiso.wim.file import BlobLocation, WimFile
 from sekiso.wim.tree import NO_BLOB, blobs_of, nodes
 from sekiso.wim.writer import WimWriter, write_metadata_wim
 
-RECORD_SUFFIX = ".sekiso.json"
+__all__ = ["RECORD_SUFFIX", "Blobs", "ComposeResult", "execute", "record_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,6 @@ def execute(
         made.rename(out)
         _sync_folder(out.parent)
     return ComposeResult(out, out.stat().st_blocks * 512, planned.plan)
-
-
-def record_path(image: Path) -> Path:
-    """Return where the plan of an image is kept: beside it."""
-    return image.with_name(image.name + RECORD_SUFFIX)
 
 
 class Blobs:

@@ -23,8 +23,8 @@ from typing import Any
 
 import msgspec
 
+from sekiso.compositing.jobs.dispatch import do_job
 from sekiso.compositing.jobs.model import RESULTS, JobOf
-from sekiso.compositing.jobs.work import do_job
 from sekiso.errors import NoSpaceError, SekisoError
 
 _NICENESS = 5

@@ -1,25 +1,20 @@
-"""What each job does. Only the process of the job loads this and the engine behind it."""
+"""What each job does that needs the engine. Only the process of the job loads this and all behind it."""
 
 from __future__ import annotations
 
 from functools import singledispatch
 from pathlib import Path
-from typing import Any
 
 from sekiso.compositing.capture import CaptureRequest, capture
 from sekiso.compositing.composition import merge_stack
 from sekiso.compositing.execute import execute
 from sekiso.compositing.families import support_for
 from sekiso.compositing.import_os import ImportRequest, import_os
-from sekiso.compositing.jobs.listing import diff_layers, list_files, without_surrogates
 from sekiso.compositing.jobs.model import (
     CaptureJob,
     ComposeJob,
     ConflictsJob,
-    DiffLayersJob,
     ImportJob,
-    JobOf,
-    ListFilesJob,
     PackJob,
     PlanJob,
     SquashJob,
@@ -29,8 +24,6 @@ from sekiso.compositing.jobs.results import (
     CaptureSummary,
     ComposeSummary,
     ConflictsSummary,
-    DiffSummary,
-    FilesSummary,
     ImportSummary,
     PackSummary,
     PlanSummary,
@@ -50,21 +43,17 @@ from sekiso.store.layer_file import LayerFile
 from sekiso.wim.tree import nodes
 
 
-def do_job(job: JobOf[Any], progress: Progress) -> Summary:
+@singledispatch
+def do_work(job: object, progress: Progress) -> Summary:
     """Do a job in this process.
 
     Raises:
         SekisoError: as the engine's function for it.
     """
-    return without_surrogates(_do(job, progress))
-
-
-@singledispatch
-def _do(job: object, progress: Progress) -> Summary:
     raise TypeError(f"no such job: {job} ({progress})")
 
 
-@_do.register
+@do_work.register
 def _import(job: ImportJob, progress: Progress) -> ImportSummary:
     out = Path(job.out)
     request = ImportRequest(
@@ -91,7 +80,7 @@ def _import(job: ImportJob, progress: Progress) -> ImportSummary:
     )
 
 
-@_do.register
+@do_work.register
 def _pack(job: PackJob, progress: Progress) -> PackSummary:
     out = Path(job.out)
     allow = tuple(Path(path) for path in job.allow)
@@ -99,7 +88,7 @@ def _pack(job: PackJob, progress: Progress) -> PackSummary:
     return PackSummary(job.out, out.stat().st_size, facts.virtual_size_bytes)
 
 
-@_do.register
+@do_work.register
 def _compose(job: ComposeJob, progress: Progress) -> ComposeSummary:
     request = _request(job, Path(job.out))
     with LayerStack.open(request.layers) as stack:
@@ -118,7 +107,7 @@ def _compose(job: ComposeJob, progress: Progress) -> ComposeSummary:
     )
 
 
-@_do.register
+@do_work.register
 def _plan(job: PlanJob, progress: Progress) -> PlanSummary:
     request = _request(job, Path(f"{job.title or 'image'}.{job.disk_format}"))
     with LayerStack.open(request.layers) as stack:
@@ -150,7 +139,7 @@ def _request(job: ComposeJob | PlanJob, out: Path) -> ComposeRequest:
     )
 
 
-@_do.register
+@do_work.register
 def _capture(job: CaptureJob, progress: Progress) -> CaptureSummary:
     request = CaptureRequest(
         packaging_disk=Path(job.packaging_disk),
@@ -179,7 +168,7 @@ def _capture(job: CaptureJob, progress: Progress) -> CaptureSummary:
     )
 
 
-@_do.register
+@do_work.register
 def _squash(job: SquashJob, progress: Progress) -> SquashSummary:
     request = SquashRequest(
         previous=Path(job.previous),
@@ -210,28 +199,14 @@ def _size(layer_file: Path) -> tuple[int, int]:
         return sum(1 for _ in nodes(layer.tree())), layer.summary().content_bytes
 
 
-@_do.register
-def _list_files(job: ListFilesJob, progress: Progress) -> FilesSummary:
-    progress.step("Reading the layer")
-    with LayerFile(Path(job.layer)) as layer:
-        return list_files(layer, job.path, limit=job.limit)
-
-
-@_do.register
-def _diff(job: DiffLayersJob, progress: Progress) -> DiffSummary:
-    progress.step("Reading layers")
-    with LayerFile(Path(job.left)) as left, LayerFile(Path(job.right)) as right:
-        return diff_layers(left, right, limit=job.limit)
-
-
-@_do.register
+@do_work.register
 def _conflicts(job: ConflictsJob, progress: Progress) -> ConflictsSummary:
     with LayerStack.open([Path(path) for path in job.layers]) as stack:
         merged = merge_stack(stack, support_for(stack.family), created=0, progress=progress)
         return ConflictsSummary(merged.conflicts, merged.notes)
 
 
-@_do.register
+@do_work.register
 def _verify(job: VerifyLayerJob, progress: Progress) -> VerifySummary:
     found = verify_layer(Path(job.path), progress=progress)
     return VerifySummary(found.identity, found.entries, found.content_bytes)

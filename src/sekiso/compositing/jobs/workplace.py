@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sekiso.compositing.execute import record_path
+from sekiso.compositing.record_files import record_path
 from sekiso.errors import AlreadyExistsError, NotFoundError
 from sekiso.wim.writer import sync_folder
 
