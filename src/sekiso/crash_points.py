@@ -1,10 +1,11 @@
 """Points at which tests of crash safety kill this process; nothing happens unless a variable is set.
 
-`SEKISO_CRASH_AT=<kind>:<step>:<before|after>` kills the process (SIGKILL, as a power cut would) there: before a
-step of a flow takes effect, or after it did and before its result is recorded. `undo` and `ended` are steps,
-too; an agent's commands are the steps of the kind `agent`.
+`SEKISO_CRASH_AT=<kind>:<step>:<before|after>` kills the process (SIGKILL, as a power cut would) there: before
+a step of a flow takes effect, or after it did and before its result is recorded. `undo` and `ended` are
+steps, too; an agent's commands are the steps of the kind `agent`.
 
-`SEKISO_CRASH_EACH=<file>` kills it at every point, each once: the points that it has died at are in the file.
+`SEKISO_CRASH_EACH=<file>` kills it at every point after something, each once: the points that it has died at
+are in the file.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def crash_point(kind: str, step: str, moment: Literal["before", "after"]) -> Non
     name = point(kind, step, moment)
     if os.environ.get(VARIABLE) == name:
         os.kill(os.getpid(), signal.SIGKILL)
-    if EACH_VARIABLE in os.environ and _is_new(os.environ[EACH_VARIABLE], name):
+    if moment == "after" and EACH_VARIABLE in os.environ and _is_new(os.environ[EACH_VARIABLE], name):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

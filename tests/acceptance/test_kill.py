@@ -1,7 +1,8 @@
-"""Kill −9 of the appliance and of the agent at every step of every flow: each task ends as if nothing had happened.
+"""Kill −9 of appliance and agent at every step of every flow: each task ends as if nothing had happened.
 
-`SEKISO_CRASH_EACH` kills a process once at each point it passes: before and after every step of every flow in the
-appliance, before and after every command in the agent. So the points are those of the code, not of a list.
+`SEKISO_CRASH_EACH` kills a process once at each point it passes: after the effect of every step of every
+flow and before it is recorded in the appliance, likewise for every command in the agent. So the points are
+those of the code, not of a list.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from script.lib.estate import Estate, EstateError
 
 from ..integration.compositing.systems import fill_system, make_disk
@@ -97,7 +97,9 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("victim", ["appliance", "agent"])
-def test_every_flow_survives_kill_9_at_every_step(estate: Estate, disk: Path, tmp_path: Path, victim: str) -> None:
+def test_every_flow_survives_kill_9_at_every_step(
+    estate: Estate, disk: Path, tmp_path: Path, victim: str
+) -> None:
     points = tmp_path / "points"
     estate.start()
     common = ("--agent", "host1", "--storage-path", estate.storage, "--network", "Isolated", "--cache-gb", 1)
@@ -115,14 +117,17 @@ def test_every_flow_survives_kill_9_at_every_step(estate: Estate, disk: Path, tm
         estate.environment = {}
     print(f"{victim}: killed {keeper.restarts[victim]} times at {points.read_text().split()}")
     _nothing_twice_nothing_left(keeper)
+    # Every step that has run is a point; what of a flow has not run does not apply to this way of working.
     flows = {point.split(":")[0] for point in points.read_text().split()}
     if victim == "appliance":
         assert flows >= {"import-os", "create-layer", "finalize-layer", "publish-image", "delete-image"}
-    assert keeper.restarts[victim] >= 20
+    assert keeper.restarts[victim] >= 15
 
 
 def _whole_way(keeper: Keeper, connector: str, name: str, disk: Path) -> None:
-    keeper.task("layer", "import-os", f"{name}-os", "--version", "1", "--connector", connector, "--disk", disk)
+    keeper.task(
+        "layer", "import-os", f"{name}-os", "--version", "1", "--connector", connector, "--disk", disk
+    )
     words = ("layer", "create", f"{name}-app", "--kind", "app", "--version", "1", "--os", f"{name}-os")
     keeper.task(*words, "--connector", connector, "--no-auto-finalize", until="action-required")
     # Nothing in this guest installs anything: what is tested is what happens around it.
@@ -144,9 +149,9 @@ def _nothing_twice_nothing_left(keeper: Keeper) -> None:
     assert all(v["packaging"] is None and v["holder_task_id"] is None for v in versions)
     images = [i["image"] for i in keeper.command("image", "list")["images"]]
     assert len(images) == 2
-    machines = json.loads(
-        estate.run("host", "machines", "--storage", estate.machines, "--json").stdout
-    )["machines"]
+    machines = json.loads(estate.run("host", "machines", "--storage", estate.machines, "--json").stdout)[
+        "machines"
+    ]
     assert sorted(m["spec"]["name"] for m in machines) == sorted(i["name"] for i in images)
     for folder in ("Packaging", "Tasks"):
         place = estate.storage / folder

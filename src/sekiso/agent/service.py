@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
@@ -48,10 +49,10 @@ from sekiso.agent.settings import CERTIFICATE, JOURNAL, AgentSettings, save_sett
 from sekiso.errors import SekisoError
 from sekiso.model.connector import AgentInventory
 from sekiso.model.progress import NO_PROGRESS
-from sekiso.transfer.trust import PinnedCertificate, UntrustedCertificateError, check_pin, tls_context
+from sekiso.transfer.trust import PinnedCertificate, UntrustedCertificateError, tls_context
 
 log = logging.getLogger(__name__)
-_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.3, 30.0
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.3, 10.0
 _INVENTORY_S = 30.0
 _PROGRESS_S = 0.2
 _RENEW_CHECK_S = 3600.0
@@ -158,16 +159,15 @@ class AgentService:
         return context
 
     def _check_appliance(self, connection: ClientConnection) -> None:
+        """Check that the appliance is the one of the registration.
+
+        Its certificate may have expired meanwhile: the pin tells who it is, and without the link nobody could
+        be told to renew it. Transfers are stricter (CC-9).
+        """
         shown = connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        failure: UntrustedCertificateError | None = None
-        for pin in self._settings.pins:
-            try:
-                check_pin(PinnedCertificate(pin), shown)
-            except UntrustedCertificateError as error:
-                failure = error
-            else:
-                return
-        raise failure or UntrustedCertificateError("No certificate of the appliance is pinned.")
+        found = x509.load_der_x509_certificate(shown).fingerprint(hashes.SHA256()).hex()
+        if found not in self._settings.pins:
+            raise UntrustedCertificateError("The certificate is not the one that was pinned at registration.")
 
     async def _serve(self, connection: ClientConnection) -> None:
         self._connection = connection

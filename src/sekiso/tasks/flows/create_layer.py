@@ -112,7 +112,7 @@ def create_layer_flow(deps: Deps) -> Flow:
     def undo(ctx: FlowContext, _reason: str) -> None:
         asked = task(ctx)
         params = PackagingParams(asked.site.storage_path, asked.version.id)
-        deps.ask(asked.site, "packaging.remove", params)
+        deps.tell(asked.site, "packaging.remove", params)
         tried(ctx, lambda: deps.clean_up(ctx, asked.site))
         forget_version(deps, asked.version.id, new_layer=asked.new_layer)
 

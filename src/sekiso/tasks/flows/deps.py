@@ -11,13 +11,17 @@ from typing import Any
 
 from sekiso.agent.contract import CleanUpParams
 from sekiso.agent.granting import TransferAccess
+from sekiso.agent.link.errors import AgentOfflineError
 from sekiso.agent.port import AgentPort
 from sekiso.errors import SekisoError
 from sekiso.model.connector import TransferPolicy
+from sekiso.model.progress import check_canceled
 from sekiso.store.database.api import DatabasePort
 from sekiso.store.layers import LayerStore
 from sekiso.tasks.flows.params import Site
 from sekiso.tasks.port import FlowContext
+
+_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,27 @@ class Deps:
             SekisoError: as for `AgentPort.call`.
         """
         identity = ctx.command_id(f"{method}.{name}" if name else method)
-        return self.agents.call(site.agent_id, method, params, command_id=identity, progress=ctx.progress)
 
-    def ask(self, site: Site, method: str, params: Any) -> Any:
-        """Ask the agent of a site something that may be asked at any time."""
+        def give() -> Any:
+            return self.agents.call(site.agent_id, method, params, command_id=identity, progress=ctx.progress)
+
+        return patiently(ctx, give)
+
+    def ask(self, ctx: FlowContext, site: Site, method: str, params: Any) -> Any:
+        """Ask the agent of a site something that may be asked at any time; while it is away, wait."""
+
+        def give() -> Any:
+            return self.agents.call(site.agent_id, method, params, progress=ctx.progress)
+
+        return patiently(ctx, give)
+
+    def tell(self, site: Site, method: str, params: Any) -> Any:
+        """Ask the agent of a site now; it is not waited for: for undoing, which is tried again later.
+
+        Raises:
+            AgentOfflineError: it is not connected.
+            SekisoError: what the agent raised.
+        """
         return self.agents.call(site.agent_id, method, params)
 
     def clean_up(self, ctx: FlowContext, site: Site) -> None:
@@ -81,7 +102,21 @@ class Deps:
             SekisoError: the agent cannot be reached; the appliance's own scratch is gone.
         """
         shutil.rmtree(self.state / "scratch" / ctx.task.id, ignore_errors=True)
-        self.ask(site, "task.clean-up", CleanUpParams(site.storage_path, ctx.task.id))
+        self.tell(site, "task.clean-up", CleanUpParams(site.storage_path, ctx.task.id))
+
+
+def patiently(ctx: FlowContext, give: Callable[[], Any]) -> Any:
+    """Do something with an agent; while it is away, wait and try again (AG-5)."""
+    told = False
+    while True:
+        try:
+            return give()
+        except AgentOfflineError as error:
+            if not told:
+                ctx.log(f"{error.render().splitlines()[0]} The task waits for it.")
+                told = True
+            check_canceled(ctx.progress)
+            time.sleep(_PAUSE_S)
 
 
 def tried(ctx: FlowContext, what: Callable[[], Any]) -> bool:

@@ -68,7 +68,7 @@ def finalize_layer_flow(deps: Deps) -> Flow:
     def check(ctx: FlowContext) -> StepResult:
         asked = task(ctx)
         params = PackagingStatesParams(asked.site.storage_path, (asked.version_id,))
-        state = deps.ask(asked.site, "packaging.states", params).states[0]
+        state = deps.ask(ctx, asked.site, "packaging.states", params).states[0]
         if state.state != MachineState.OFF:
             raise MachineRunningError(machine=asked.layer_name, state=state.state or "absent")
         unfinished = [*state.gate, *state.run_once_running, *state.run_once_failed]
@@ -149,14 +149,16 @@ def finalize_layer_flow(deps: Deps) -> Flow:
 
     def clean(ctx: FlowContext) -> StepResult:
         asked = task(ctx)
-        deps.ask(asked.site, "packaging.remove", PackagingParams(asked.site.storage_path, asked.version_id))
+        deps.ask(
+            ctx, asked.site, "packaging.remove", PackagingParams(asked.site.storage_path, asked.version_id)
+        )
         with deps.db.begin() as work:
             version = work.versions.get(asked.version_id)
             work.versions.replace(replace(version, packaging=None))
         if asked.previous is not None and "capture" in ctx.results:
             identity = unpack(dict(ctx.results["capture"]), LayerMade).identity
             removal = RemoveLayersParams(asked.site.storage_path, (identity,))
-            tried(ctx, lambda: deps.ask(asked.site, "layers.remove", removal))
+            tried(ctx, lambda: deps.tell(asked.site, "layers.remove", removal))
         tried(ctx, lambda: deps.clean_up(ctx, asked.site))
         return {"version_id": asked.version_id, "identity": ctx.results["keep"]["identity"]}
 

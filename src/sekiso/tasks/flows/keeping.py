@@ -112,4 +112,4 @@ def forget_agent_layer(ctx: FlowContext, deps: Deps, site: Site, identity: str) 
         if work.versions.by_identity(identity):
             return
     params = RemoveLayersParams(site.storage_path, (identity,))
-    tried(ctx, lambda: deps.ask(site, "layers.remove", params))
+    tried(ctx, lambda: deps.tell(site, "layers.remove", params))

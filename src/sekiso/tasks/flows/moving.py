@@ -78,7 +78,7 @@ def ensure_layers(ctx: FlowContext, deps: Deps, site: Site, identities: Sequence
         `layers` that travelled and `wire_bytes` they took.
     """
     wanted = MissingLayersParams(site.storage_path, tuple(dict.fromkeys(identities)))
-    missing = deps.ask(site, "layers.missing", wanted).missing
+    missing = deps.ask(ctx, site, "layers.missing", wanted).missing
     wire_bytes = 0
     for identity in missing:
         manifest = deps.layers.manifest(identity)

@@ -20,7 +20,7 @@ from sekiso.agent.contract import (
 from sekiso.model.library import ImageState
 from sekiso.model.task import TaskKind
 from sekiso.tasks.flows.boot_disks import compose_here
-from sekiso.tasks.flows.deps import Deps, tried
+from sekiso.tasks.flows.deps import Deps, patiently, tried
 from sekiso.tasks.flows.keeping import require_deployable
 from sekiso.tasks.flows.moving import ensure_layers, send
 from sekiso.tasks.flows.params import BootTestTask, PublishTask, Site, pack, unpack
@@ -120,7 +120,7 @@ def publish_image_flow(deps: Deps) -> Flow:
         removed: list[str] = []
         for image in published[max(1, asked.keep_last or 1) :]:
             params = RemoveImageParams(image.storage_path, image.id, image.name, image.machine_id)
-            deps.agents.call(image.agent_id, "image.remove", params)
+            patiently(ctx, lambda i=image, p=params: deps.agents.call(i.agent_id, "image.remove", p))
             with deps.db.begin() as work:
                 work.images.remove(image.id)
             removed.append(image.name)
@@ -138,7 +138,7 @@ def publish_image_flow(deps: Deps) -> Flow:
                 return
         made = ctx.results.get("machine", {}).get("machine_id", "")
         params = RemoveImageParams(asked.site.storage_path, asked.image.id, asked.image.name, made)
-        deps.ask(asked.site, "image.remove", params)
+        deps.tell(asked.site, "image.remove", params)
         tried(ctx, lambda: deps.clean_up(ctx, asked.site))
         with deps.db.begin() as work:
             work.images.remove(asked.image.id)

@@ -8,7 +8,7 @@ from sekiso.agent.contract import PackagingParams, RemoveImageParams, RemoveLaye
 from sekiso.errors import InUseError, NotFoundError
 from sekiso.model.library import ImageState, VersionState
 from sekiso.model.task import SubjectKind, TaskKind
-from sekiso.tasks.flows.deps import Deps, tried
+from sekiso.tasks.flows.deps import Deps, patiently, tried
 from sekiso.tasks.flows.params import DeleteImageTask, DeleteVersionTask, DiscardTask, unpack
 from sekiso.tasks.flows.publish_image import picture_path
 from sekiso.tasks.port import Flow, FlowContext, Step, StepResult
@@ -31,7 +31,12 @@ def delete_image_flow(deps: Deps) -> Flow:
             image = work.images.get(image_id(ctx))
         params = RemoveImageParams(image.storage_path, image.id, image.name, image.machine_id)
         command = ctx.command_id("image.remove")
-        deps.agents.call(image.agent_id, "image.remove", params, command_id=command, progress=ctx.progress)
+        patiently(
+            ctx,
+            lambda: deps.agents.call(
+                image.agent_id, "image.remove", params, command_id=command, progress=ctx.progress
+            ),
+        )
         return {"image_id": image.id, "name": image.name}
 
     def forget(ctx: FlowContext) -> StepResult:
@@ -146,7 +151,8 @@ def discard_flow(deps: Deps) -> Flow:
             packaging = work.versions.get(version_id(ctx)).packaging
         if packaging is not None:
             params = PackagingParams(packaging.storage_path, version_id(ctx))
-            deps.agents.call(packaging.agent_id, "packaging.remove", params)
+            agent_id = packaging.agent_id
+            patiently(ctx, lambda: deps.agents.call(agent_id, "packaging.remove", params))
         return {}
 
     def forget(ctx: FlowContext) -> StepResult:
