@@ -21,6 +21,7 @@ from sekiso.services.cache import CacheService
 from sekiso.services.configurations import ConfigurationService
 from sekiso.services.connector_settings import ConnectorSettingsService
 from sekiso.services.core import Core
+from sekiso.services.housekeeping import Housekeeping
 from sekiso.services.images import ImageService
 from sekiso.services.packaging import LayerService
 from sekiso.services.packaging_watch import PackagingWatch
@@ -96,6 +97,7 @@ class Appliance:
         )
         self._services = self._make_services()
         self._watch = PackagingWatch(self._services.layers)
+        self._housekeeping = Housekeeping(self._core, self._access.grants)
         self._transfers = _transfer_servers(settings, self._certificate)
         self._web = WebServer(
             create_app(self._services),
@@ -128,6 +130,7 @@ class Appliance:
         self._hub.start()
         self._engine.launch(all_flows(self._deps()))
         self._watch.start()
+        self._housekeeping.start()
         # Last: whoever reaches the API finds everything there.
         self._web.start()
         log.info("the appliance listens at %s", self.url)
@@ -136,6 +139,7 @@ class Appliance:
         """End everything; what is under way goes on after the next start."""
         self._web.stop()
         self._watch.stop()
+        self._housekeeping.stop()
         self._engine.close()
         self._hub.stop()
         for server in self._transfers:

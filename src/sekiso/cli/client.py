@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import socket
 import ssl
@@ -19,7 +20,7 @@ from sekiso import __version__
 from sekiso.cli.api_error import NotAnApplianceError, UnreachableError, error_from_problem
 from sekiso.cli.certificates import PinnedContext
 from sekiso.cli.profile import NotLoggedInError, Profile
-from sekiso.errors import SekisoError
+from sekiso.errors import AlreadyExistsError, SekisoError
 
 API = "/api/v1"
 COOKIE = "sekiso_session"
@@ -136,6 +137,34 @@ class ApplianceClient:
             "POST", API + path, content=_chunks(file), headers=headers, timeout=_LONG_TIMEOUT
         )
         return _plain(self._send(request))
+
+    def download(self, path: str, file: Path) -> int:
+        """Fetch a file; nothing of it is left if it does not arrive whole. Returns its size in bytes.
+
+        Raises:
+            AlreadyExistsError: there is a file of that name.
+        """
+        if file.exists():
+            raise AlreadyExistsError(what="The file", name=file, remedy="Choose another name.")
+        part_file = file.with_name(f".{file.name}.{os.getpid()}.part")
+        request = self._http.build_request(
+            "GET", API + path, headers={"Accept": "*/*"}, timeout=_LIVE_TIMEOUT
+        )
+        try:
+            with _reaching(self._profile.url), part_file.open("xb") as stream:
+                response = self._http.send(request, stream=True)
+                try:
+                    if not response.is_success:
+                        response.read()
+                        raise self._failure(response)
+                    for piece in response.iter_bytes(_UPLOAD_CHUNK_BYTES):
+                        stream.write(piece)
+                finally:
+                    response.close()
+            part_file.rename(file)
+        finally:
+            part_file.unlink(missing_ok=True)
+        return file.stat().st_size
 
     def rows(self, path: str, body: Any = None) -> Iterator[dict[str, Any]]:
         """Have something done that answers row by row, and yield each row when it comes."""

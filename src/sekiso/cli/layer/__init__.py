@@ -6,7 +6,7 @@ import click
 
 from sekiso.cli.help import SekisoGroup
 from sekiso.cli.layer.change import change, clone, delete, delete_version
-from sekiso.cli.layer.content import conflicts, diff, files
+from sekiso.cli.layer.content import conflicts, diff, export, files
 from sekiso.cli.layer.look import list_, show
 from sekiso.cli.layer.machine import machine
 from sekiso.cli.layer.make import add_version, create, discard, finalize, import_os
@@ -28,6 +28,6 @@ def layer() -> None:
 
 for command in (
     *(list_, show, import_os, create, add_version, finalize, discard, machine),
-    *(change, clone, delete, delete_version, files, diff, conflicts),
+    *(change, clone, delete, delete_version, files, diff, conflicts, export),
 ):
     layer.add_command(command)

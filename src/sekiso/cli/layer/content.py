@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from sekiso.cli.help import SekisoCommand
 from sekiso.cli.language import mark, number, say
 from sekiso.cli.layer.make import version_argument
-from sekiso.cli.options import json_option
+from sekiso.cli.options import OutputFile, json_option
 from sekiso.cli.output import human_bytes, print_json, print_notes, print_table
 from sekiso.cli.remote import connect, listed, moment, part
 from sekiso.cli.version_refs import DEPLOYABLE, Library, complete_versions
@@ -56,6 +57,21 @@ def files(reference: str, path: str, limit: int, as_json: bool) -> None:
     ]
     print_table(["Kind", "Mode", "Size", "Changed", "Name"], rows, right=[2])
     _say_cut(len(rows), answer["total"])
+
+
+@click.command(cls=SekisoCommand)
+@version_argument
+@click.option("--out", type=OutputFile(".wim"), required=True, help="Layer file to make (.wim).")
+@json_option
+def export(reference: str, out: Path, as_json: bool) -> None:
+    """Download the layer file of a version, a standard WIM."""
+    with connect() as appliance:
+        version = Library(appliance).version(reference, states=DEPLOYABLE)
+        size_bytes = appliance.download(f"/layer-versions/{part(version['id'])}/export", out)
+    if as_json:
+        print_json({"path": str(out), "file_bytes": size_bytes})
+    else:
+        click.echo(f"{out}  {human_bytes(size_bytes)}")
 
 
 def _mode(entry: Mapping[str, Any]) -> str:
