@@ -1,4 +1,4 @@
-"""`sekiso host`: machines and switches of a QEMU host, where there is no Hyper-V Manager to make them with."""
+"""`sekiso host`: machines and switches of a QEMU host, which has no Hyper-V Manager."""
 
 from __future__ import annotations
 
