@@ -1,6 +1,6 @@
 """Measures Sekiso against named references in the same run; the ratios count, the seconds only orient.
 
-usage: script/bench [all|compose|capture|convert|transfer] [--quick] [--files N] [--bytes N] [--runs R] …
+usage: script/bench [all|compose|capture|convert|transfer|publish] [--quick] [--files N] [--bytes N] [--runs R] …
 
 Nothing here passes or fails: goals are printed beside the ratios. What each line means, and results, are in
 docs/benchmarks.md. The full size needs about 31 GB in the work folder; it is emptied at the end.
@@ -22,6 +22,7 @@ from lib.bench_capture import measure_capture
 from lib.bench_compose import Inputs, measure_compose
 from lib.bench_convert import measure_convert
 from lib.bench_measure import Settings, Table, can_drop_caches, say
+from lib.bench_publish import measure_publish
 from lib.bench_report import describe_machine, print_machine, print_table, write_json
 from lib.bench_transfer import measure_transfer
 from lib.bench_tree import TreeSpec
@@ -77,6 +78,11 @@ def run(what: str, inputs: Inputs, settings: Settings, *, profiled: bool) -> lis
     if what in ("all", "transfer"):
         for table in measure_transfer(inputs.work, inputs.spec.content_bytes, settings):
             done(table)
+    if what in ("all", "publish"):
+        if os.geteuid() != 0:
+            say("publish is left out: only root can make the guest")
+        else:
+            done(measure_publish(inputs.work, settings))
     return tables
 
 
@@ -105,7 +111,10 @@ def parse_arguments() -> argparse.Namespace:
         prog="script/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "what", nargs="?", default="all", choices=("all", "compose", "capture", "convert", "transfer")
+        "what",
+        nargs="?",
+        default="all",
+        choices=("all", "compose", "capture", "convert", "transfer", "publish"),
     )
     parser.add_argument("--files", type=int, help=f"files in the tree (default: {FILES})")
     parser.add_argument("--bytes", type=int, help=f"bytes of content (default: {BYTES})")

@@ -1,4 +1,4 @@
-"""Measures publishing through an appliance and an agent, against a copy of the finished disk (IM-3, IM-4, TR-5)."""
+"""Measures publishing through appliance and agent, against a copy of the finished disk (IM-3, IM-4)."""
 
 from __future__ import annotations
 
