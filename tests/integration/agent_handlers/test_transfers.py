@@ -296,10 +296,10 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ("pinned", "verify", "works"),
     [
         ("right", True, True),
+        ("several", True, True),
         ("wrong", True, False),
         ("none", True, False),
         ("none", False, True),
-        ("several", True, True),
     ],
 )
 def test_which_certificate_is_accepted(

@@ -1,4 +1,4 @@
-"""Everything an agent does with offload, on real machines: import to published image (LY-1, LY-2, IM-2, IM-6)."""
+"""What an agent does with offload, on real machines: import to published image (LY-1, LY-2, IM-2, IM-6)."""
 
 from __future__ import annotations
 
