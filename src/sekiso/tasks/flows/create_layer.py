@@ -113,7 +113,7 @@ def create_layer_flow(deps: Deps) -> Flow:
         asked = task(ctx)
         params = PackagingParams(asked.site.storage_path, asked.version.id)
         deps.tell(asked.site, "packaging.remove", params)
-        tried(ctx, lambda: deps.clean_up(ctx, asked.site))
+        tried(ctx, lambda: deps.clean_up(ctx, asked.site, limit_s=0.0))
         forget_version(deps, asked.version.id, new_layer=asked.new_layer)
 
     def ended(ctx: FlowContext, state: str) -> None:

@@ -22,6 +22,8 @@ from sekiso.tasks.flows.params import Site
 from sekiso.tasks.port import FlowContext
 
 _PAUSE_S = 0.5
+#: How long the end of a task waits for an agent that is away, for its scratch alone.
+CLEAN_UP_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -95,23 +97,41 @@ class Deps:
         """
         return self.agents.call(site.agent_id, method, params)
 
-    def clean_up(self, ctx: FlowContext, site: Site) -> None:
+    def clean_up(self, ctx: FlowContext, site: Site, *, limit_s: float = CLEAN_UP_S) -> None:
         """Remove the scratch of a task on both sides; harmless when repeated.
+
+        Args:
+            ctx: the step.
+            site: whose agent; it is waited for so long.
+            limit_s: seconds.
 
         Raises:
             SekisoError: the agent cannot be reached; the appliance's own scratch is gone.
         """
         shutil.rmtree(self.state / "scratch" / ctx.task.id, ignore_errors=True)
-        self.tell(site, "task.clean-up", CleanUpParams(site.storage_path, ctx.task.id))
+        params = CleanUpParams(site.storage_path, ctx.task.id)
+        patiently(ctx, lambda: self.tell(site, "task.clean-up", params), limit_s=limit_s)
 
 
-def patiently(ctx: FlowContext, give: Callable[[], Any]) -> Any:
-    """Do something with an agent; while it is away, wait and try again (AG-5)."""
-    told = False
+def patiently(ctx: FlowContext, give: Callable[[], Any], *, limit_s: float | None = None) -> Any:
+    """Do something with an agent; while it is away, wait and try again (AG-5).
+
+    Args:
+        ctx: the step.
+        give: what is done.
+        limit_s: give up after so many seconds; None = never.
+
+    Raises:
+        AgentOfflineError: the agent did not come back in time.
+        CanceledError: the work was canceled.
+    """
+    told, begun = False, time.monotonic()
     while True:
         try:
             return give()
         except AgentOfflineError as error:
+            if limit_s is not None and time.monotonic() - begun > limit_s:
+                raise
             if not told:
                 ctx.log(f"{error.render().splitlines()[0]} The task waits for it.")
                 told = True

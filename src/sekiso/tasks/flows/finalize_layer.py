@@ -172,7 +172,7 @@ def finalize_layer_flow(deps: Deps) -> Flow:
         if "capture" in ctx.results and asked.site.offload:
             made = unpack(dict(ctx.results["capture"]), LayerMade)
             forget_agent_layer(ctx, deps, asked.site, made.identity)
-        tried(ctx, lambda: deps.clean_up(ctx, asked.site))
+        tried(ctx, lambda: deps.clean_up(ctx, asked.site, limit_s=0.0))
 
     def ended(ctx: FlowContext, _state: str) -> None:
         let_go(deps, ctx, task(ctx).version_id)

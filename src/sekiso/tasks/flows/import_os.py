@@ -81,7 +81,7 @@ def import_os_flow(deps: Deps) -> Flow:
 
     def undo(ctx: FlowContext, _reason: str) -> None:
         asked = task(ctx)
-        tried(ctx, lambda: deps.clean_up(ctx, asked.site))
+        tried(ctx, lambda: deps.clean_up(ctx, asked.site, limit_s=0.0))
         forget_version(deps, asked.version.id, new_layer=asked.new_layer)
         if "import" in ctx.results and asked.site.offload:
             made = unpack(dict(ctx.results["import"]), LayerMade)

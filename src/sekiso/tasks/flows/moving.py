@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from sekiso.agent.contract import (
@@ -13,6 +14,8 @@ from sekiso.agent.contract import (
     MissingLayersParams,
     UploadFileParams,
 )
+from sekiso.agent.granting import Granted
+from sekiso.tasks.errors import StoppingError
 from sekiso.tasks.flows.deps import Deps
 from sekiso.tasks.flows.params import Site
 from sekiso.tasks.port import FlowContext
@@ -37,16 +40,15 @@ def receive(ctx: FlowContext, deps: Deps, site: Site, facts: FileFacts, target: 
     Returns:
         Bytes that crossed the wire.
     """
-    if target.exists():
-        return 0
     manifest = Manifest.from_dict(facts.manifest, path=facts.path)
     granted = deps.access.from_agent(
         site.agent_id, target, manifest, deps.policy(), key=ctx.command_id("receive")
     )
-    params = UploadFileParams(site.storage_path, facts.path, granted.ticket)
-    moved = deps.call(ctx, site, "file.upload", params)
-    deps.access.revoke(granted)
-    return moved.wire_bytes
+    with _granted(deps, granted):
+        if target.exists():
+            return 0
+        params = UploadFileParams(site.storage_path, facts.path, granted.ticket)
+        return deps.call(ctx, site, "file.upload", params).wire_bytes
 
 
 def send(ctx: FlowContext, deps: Deps, site: Site, source: Path) -> FileFacts:
@@ -66,9 +68,8 @@ def send(ctx: FlowContext, deps: Deps, site: Site, source: Path) -> FileFacts:
         manifest=manifest.to_dict(),
         ticket=granted.ticket,
     )
-    facts = deps.call(ctx, site, "file.download", params, name=source.name)
-    deps.access.revoke(granted)
-    return facts
+    with _granted(deps, granted):
+        return deps.call(ctx, site, "file.download", params, name=source.name)
 
 
 def ensure_layers(ctx: FlowContext, deps: Deps, site: Site, identities: Sequence[str]) -> dict[str, int]:
@@ -90,6 +91,19 @@ def ensure_layers(ctx: FlowContext, deps: Deps, site: Site, identities: Sequence
             key=ctx.command_id(f"layer.{identity}"),
         )
         params = FetchLayerParams(site.storage_path, identity, manifest.to_dict(), granted.ticket)
-        wire_bytes += deps.call(ctx, site, "layers.fetch", params, name=identity).wire_bytes
-        deps.access.revoke(granted)
+        with _granted(deps, granted):
+            wire_bytes += deps.call(ctx, site, "layers.fetch", params, name=identity).wire_bytes
     return {"layers": len(missing), "wire_bytes": wire_bytes}
+
+
+@contextmanager
+def _granted(deps: Deps, granted: Granted) -> Generator[None]:
+    """End a grant when its transfer is over; one that the end of this process cuts off goes on with it."""
+    try:
+        yield
+    except StoppingError:
+        raise
+    except BaseException:
+        deps.access.revoke(granted)
+        raise
+    deps.access.revoke(granted)

@@ -139,7 +139,7 @@ def publish_image_flow(deps: Deps) -> Flow:
         made = ctx.results.get("machine", {}).get("machine_id", "")
         params = RemoveImageParams(asked.site.storage_path, asked.image.id, asked.image.name, made)
         deps.tell(asked.site, "image.remove", params)
-        tried(ctx, lambda: deps.clean_up(ctx, asked.site))
+        tried(ctx, lambda: deps.clean_up(ctx, asked.site, limit_s=0.0))
         with deps.db.begin() as work:
             work.images.remove(asked.image.id)
 
