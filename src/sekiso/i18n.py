@@ -37,6 +37,11 @@ def translate(text: str, language: str) -> str:
     return _lookup(text, language) or text
 
 
+def mark(text: str) -> str:
+    """Mark a text for the catalogue that is translated where it is shown."""
+    return text
+
+
 def render_error(error: SekisoError, language: str) -> tuple[str, str, str]:
     """Return what went wrong, why, and what to do, in `language`; parts may be empty."""
     params = {k: translate(v, language) if isinstance(v, str) else v for k, v in error.params.items()}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from sekiso.errors import fill
-from sekiso.i18n import translate
+from sekiso.i18n import mark, translate
+
+__all__ = ["language", "mark", "number", "plural", "say", "use_language"]
 
 _state = {"language": "en"}
 
@@ -32,8 +34,3 @@ def plural(count: int, one: str, many: str) -> str:
 def number(value: int) -> str:
     """Return a whole number with its digits in groups (English and Japanese group alike)."""
     return f"{value:,}"
-
-
-def mark(text: str) -> str:
-    """Mark a text for the catalogue that is translated where it is shown."""
-    return text

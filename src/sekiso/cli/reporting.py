@@ -9,12 +9,12 @@ import click
 from sekiso.cli.language import language, say
 from sekiso.cli.output import printable
 from sekiso.errors import SekisoError
-from sekiso.i18n import render_error
+from sekiso.wording import error_texts
 
 
 def report(error: SekisoError, *, as_json: bool) -> int:
     """Show an error; return its exit code."""
-    brief, why, resolution = render_error(error, language())
+    brief, why, resolution = error_texts(error, language())
     if as_json:
         texts = {"brief": brief, "why": why, "resolution": resolution}
         data = json.dumps({"error": {**error.to_dict(), **texts}}, ensure_ascii=False)

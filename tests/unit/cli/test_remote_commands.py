@@ -102,8 +102,8 @@ def every_text() -> dict[str, str]:
     sys.modules[spec.name] = script
     spec.loader.exec_module(script)
     found = dict[str, str]()
-    for package in ("cli", "connectors"):
-        for path in (script.SOURCE / "sekiso" / package).rglob("*.py"):
+    for where in ("cli/**/*.py", "connectors/**/*.py", "wording.py"):
+        for path in (script.SOURCE / "sekiso").glob(where):
             collector = script.Collector()
             collector.visit(ast.parse(path.read_text(encoding="utf-8")))
             found |= {text: f"【{text}】" for text, _ in collector.texts}
