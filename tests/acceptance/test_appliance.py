@@ -209,7 +209,7 @@ def test_a_canceled_publication_leaves_nothing(world: World) -> None:
     deadline = time.monotonic() + 60.0
     while estate.json("task", "show", task["id"])["step"] != "Making the disk at the agent":
         assert time.monotonic() < deadline
-    estate.run("task", "cancel", task["id"], "--yes", check=False)
+    estate.run("task", "cancel", task["id"], check=False)
     while (shown := estate.json("task", "show", task["id"]))["state"] == "canceling":
         assert time.monotonic() < deadline
         time.sleep(0.2)

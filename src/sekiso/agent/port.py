@@ -34,8 +34,8 @@ class AgentPort(Protocol):
             agent_id: the agent.
             method: name of the method.
             params: its parameters, of the method's type.
-            command_id: durable identity, `<task>.<attempt>.<step>.<name>`; None = an identity of its own, for quick
-                methods whose repetition does no harm.
+            command_id: durable identity, `<task>.<attempt>.<step>.<name>`; None = an identity of its own,
+                for quick methods whose repetition does no harm.
             progress: receives steps and amounts; asked for cancellation, which reaches the agent.
             timeout_s: longest wait; None = for ever (long work) or 60 s (quick methods).
 
