@@ -1,6 +1,6 @@
 """Measures Sekiso against named references in the same run; the ratios count, the seconds only orient.
 
-usage: script/bench [all|compose|capture|convert|transfer|publish] [--quick] [--files N] [--bytes N] [--runs R] …
+usage: script/bench [all|compose|capture|…] [--quick] [--files N] [--bytes N] [--runs R] …
 
 Nothing here passes or fails: goals are printed beside the ratios. What each line means, and results, are in
 docs/benchmarks.md. The full size needs about 31 GB in the work folder; it is emptied at the end.

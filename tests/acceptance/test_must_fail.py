@@ -206,9 +206,8 @@ def test_config_json_is_taken_as_it_is_or_refused_with_file_and_key(world: World
         path.write_text(content)
         answer = world.rest.ask("POST", "/connectors/hyperv/restart")
         problem = answer.json()
-        print(
-            f"CC-8 | {answer.status_code} | {problem['code']} | {key} | {problem['title']} {problem['detail']}"
-        )
+        said = f"{problem['title']} {problem['detail']}"
+        print(f"CC-8 | {answer.status_code} | {problem['code']} | {key} | {said}")
         assert (answer.status_code, problem["code"], problem["params"]["key"]) == (
             400,
             "connector.config-key",

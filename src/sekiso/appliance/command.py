@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -123,6 +124,10 @@ def run(
         log.info("the appliance ends")
     finally:
         running.stop()
+    # A step that does not look at its progress may still run in a thread: it goes on after the next start.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @appliance.command("fingerprint", cls=SekisoCommand)
