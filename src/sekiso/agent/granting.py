@@ -42,7 +42,14 @@ class TransferAccess:
     https_port: int
 
     def to_agent(
-        self, agent_id: str, path: Path, manifest: Manifest, policy: TransferPolicy, *, key: str | None = None
+        self,
+        agent_id: str,
+        path: Path,
+        manifest: Manifest,
+        policy: TransferPolicy,
+        *,
+        key: str | None = None,
+        valid_s: float = GRANT_VALID_S,
     ) -> Granted:
         """Let an agent fetch a file.
 
@@ -52,14 +59,22 @@ class TransferAccess:
             manifest: what it holds.
             policy: HTTP or HTTPS, verified or not.
             key: see `Grants.issue`.
+            valid_s: for how long, in seconds.
         """
-        return self._issue(agent_id, Direction.DOWNLOAD, path, manifest, policy, key)
+        return self._issue(agent_id, Direction.DOWNLOAD, path, manifest, policy, key, valid_s)
 
     def from_agent(
-        self, agent_id: str, path: Path, manifest: Manifest, policy: TransferPolicy, *, key: str | None = None
+        self,
+        agent_id: str,
+        path: Path,
+        manifest: Manifest,
+        policy: TransferPolicy,
+        *,
+        key: str | None = None,
+        valid_s: float = GRANT_VALID_S,
     ) -> Granted:
         """Let an agent send a file; `path` is its final name here. Arguments as for `to_agent`."""
-        return self._issue(agent_id, Direction.UPLOAD, path, manifest, policy, key)
+        return self._issue(agent_id, Direction.UPLOAD, path, manifest, policy, key, valid_s)
 
     def revoke(self, granted: Granted) -> None:
         """End a grant now."""
@@ -73,12 +88,13 @@ class TransferAccess:
         manifest: Manifest,
         policy: TransferPolicy,
         key: str | None,
+        valid_s: float,
     ) -> Granted:
         issued = self.grants.issue(
             principal=agent_id,
             direction=direction,
             path=path,
-            valid_s=GRANT_VALID_S,
+            valid_s=valid_s,
             manifest=manifest,
             key=key,
         )

@@ -249,6 +249,10 @@ class Connector(Protocol[Settings]):
         """Return the choices of a form that is being filled in; its values may be incomplete or wrong."""
         ...
 
+    def settled(self, values: Mapping[str, Any], inventory: AgentInventory | None) -> dict[str, Any]:
+        """Return a form's values brought into the nearest allowed combination, where there is one."""
+        ...
+
     def place(self, settings: Settings) -> Place:
         """Return where a configuration works."""
         ...

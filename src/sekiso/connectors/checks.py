@@ -1,7 +1,9 @@
 """The checks that the test of a connector configuration shows, row by row (CC-7).
 
-Some need only the settings and what the agent last reported: those are the rules that saving applies too.
-The live ones are carried out by whoever implements `LiveProbes`. `check_run` puts them in order.
+Some need only the settings and what the agent last reported: those that judge the settings are the rules that
+saving applies too (`Connector.grouped_violations`). Version and account of the agent keep nobody from saving:
+it is the agent that has to be mended. The live checks are carried out by whoever implements `LiveProbes`.
+`check_run` puts them in order.
 """
 
 from __future__ import annotations

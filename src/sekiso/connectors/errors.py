@@ -57,3 +57,21 @@ class ConfigurationInvalidError(SekisoError):
         error = cls(field=first.field, reason=first.reason, remedy=first.remedy)
         error.violations = tuple(violations)
         return error
+
+
+class DocumentsInvalidError(ConfigurationInvalidError):
+    """Documents hold configurations that break rules. Params: source, key, reason, remedy.
+
+    Fields of its violations are places in the file: `[0].settings.offload`.
+    """
+
+    code = "configuration.invalid-document"
+    brief = "{source} holds something at {key} that cannot be taken over."
+
+    @classmethod
+    def found_in(cls, source: str, violations: Sequence[Violation]) -> DocumentsInvalidError:
+        """Return the error of rules that are broken in a file; there is at least one."""
+        first = violations[0]
+        error = cls(source=source, key=first.field, reason=first.reason, remedy=first.remedy)
+        error.violations = tuple(violations)
+        return error

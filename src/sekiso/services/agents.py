@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sekiso.agent.contract import InventoryParams
@@ -79,8 +79,9 @@ class AgentService:
 
     def list(self) -> tuple[AgentView, ...]:
         """Return every agent by name."""
-        with self._core.db.begin() as work:
-            return tuple(self._view(work, record) for record in work.agents.all())
+        with self._core.db.read() as work:
+            every = work.configurations.all()
+            return tuple(self._view(record, _users(every, record)) for record in work.agents.all())
 
     def get(self, reference: str) -> AgentView:
         """Return an agent by identifier or name.
@@ -88,8 +89,9 @@ class AgentService:
         Raises:
             NotFoundError: there is none.
         """
-        with self._core.db.begin() as work:
-            return self._view(work, work.agents.by_reference(reference))
+        with self._core.db.read() as work:
+            record = work.agents.by_reference(reference)
+            return self._view(record, _users(work.configurations.all(), record))
 
     def inventory(self, reference: str, *, refresh: bool = False) -> AgentInventory | None:
         """Return what an agent last reported, or reports now; None if it never has (AG-3).
@@ -98,7 +100,7 @@ class AgentService:
             NotFoundError: there is no such agent.
             AgentOfflineError: it is asked now and is not connected.
         """
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             record = work.agents.by_reference(reference)
         return self.ask_inventory(record.id) if refresh else record.inventory
 
@@ -152,14 +154,18 @@ class AgentService:
 
     def tokens(self) -> tuple[TokenView, ...]:
         """Return the registration tokens."""
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             return tuple(
                 TokenView(t.id, t.agent_name, t.created_by, t.created_s, t.expires_s, t.used_s)
                 for t in work.tokens.all()
             )
 
     def remove_token(self, actor: Actor, token_id: str) -> None:
-        """Make a registration token invalid."""
+        """Make a registration token invalid.
+
+        Raises:
+            NotFoundError: there is no such token.
+        """
         require(actor, Role.ADMINISTRATOR)
         with self._core.db.begin() as work:
             token = work.tokens.get(token_id)
@@ -183,7 +189,8 @@ class AgentService:
             before = work.agents.by_reference(reference)
             after = replace(before, name=_checked_name(name))
             work.agents.replace(after)
-            for configuration in _users(work, before):
+            users = _users(work.configurations.all(), before)
+            for configuration in users:
                 settings = {**configuration.settings, "agent": after.id}
                 work.configurations.replace(replace(configuration, settings=settings))
             work.audit.append(
@@ -192,7 +199,7 @@ class AgentService:
                 subject=_subject(after),
                 details={"before": before.name},
             )
-            return self._view(work, after)
+            return self._view(after, users)
 
     def revoke(self, actor: Actor, reference: str, *, force: bool = False) -> AgentView:
         """Refuse an agent from now on; it can be registered again.
@@ -209,7 +216,7 @@ class AgentService:
             record = replace(record, revoked=True)
             work.agents.replace(record)
             work.audit.append(actor=actor.name, action="agent.revoke", subject=_subject(record))
-            view = self._view(work, record)
+            view = self._view(record, _users(work.configurations.all(), record))
         self._disconnect(record.id)
         return replace(view, online=False)
 
@@ -228,7 +235,7 @@ class AgentService:
             work.audit.append(actor=actor.name, action="agent.remove", subject=_subject(record))
         self._disconnect(record.id)
 
-    def _view(self, work: UnitOfWork, record: AgentRecord) -> AgentView:
+    def _view(self, record: AgentRecord, users: Sequence[ConfigurationRecord]) -> AgentView:
         inventory = record.inventory
         return AgentView(
             id=record.id,
@@ -242,7 +249,7 @@ class AgentService:
             platform=inventory.platform.value if inventory else "",
             last_seen_s=record.last_seen_s,
             registered_s=record.registered_s,
-            used_by=tuple(Subject(SubjectKind.CONFIGURATION, c.id, c.name) for c in _users(work, record)),
+            used_by=tuple(Subject(SubjectKind.CONFIGURATION, c.id, c.name) for c in users),
         )
 
 
@@ -250,13 +257,13 @@ def _subject(record: AgentRecord) -> Subject:
     return Subject(SubjectKind.AGENT, record.id, record.name)
 
 
-def _users(work: UnitOfWork, record: AgentRecord) -> list[ConfigurationRecord]:
+def _users(every: Sequence[ConfigurationRecord], record: AgentRecord) -> Sequence[ConfigurationRecord]:
     names = {record.id.casefold(), record.name.casefold()}
-    return [c for c in work.configurations.all() if str(c.settings.get("agent", "")).casefold() in names]
+    return [c for c in every if str(c.settings.get("agent", "")).casefold() in names]
 
 
 def _refuse_used(work: UnitOfWork, record: AgentRecord) -> None:
-    users = _users(work, record)
+    users = _users(work.configurations.all(), record)
     if users:
         raise InUseError(what="The agent", name=record.name, users=", ".join(c.name for c in users))
 

@@ -41,7 +41,7 @@ class AuditService:
     ) -> Sequence[AuditEntry]:
         """Return entries that match, newest first; `action` matches a prefix."""
         require(who, Role.ADMINISTRATOR)
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             return tuple(
                 work.audit.list(before=before, limit=limit, actor=actor, action=action, subject_id=subject_id)
             )
@@ -49,6 +49,6 @@ class AuditService:
     def verify(self, who: Actor) -> AuditVerdict:
         """Check the whole chain."""
         require(who, Role.ADMINISTRATOR)
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             first = work.audit.verify()
         return AuditVerdict(first is None, first)

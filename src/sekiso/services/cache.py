@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sekiso.agent.contract import CacheFacts, CacheParams, ClearCacheParams
-from sekiso.model.library import Role
+from sekiso.connectors.errors import ConfigurationInvalidError
+from sekiso.connectors.registry import connector as connector_type
+from sekiso.model.library import ConfigurationRecord, Role
 from sekiso.model.task import Subject, SubjectKind
+from sekiso.services.configuration_rules import decoded
 from sekiso.services.core import Actor, Core, require
-from sekiso.services.sites import resolve_site
 
 
 class CacheService:
@@ -22,27 +25,36 @@ class CacheService:
         """Return what the cache of a configuration's storage path holds.
 
         Raises:
-            NotFoundError: there is no such configuration.
+            NotFoundError: there is no such configuration, or its agent was removed.
             AgentOfflineError: its agent is not connected.
         """
-        with self._core.db.begin() as work:
-            site = resolve_site(work, reference).site
-        return self._core.agents.call(site.agent_id, "cache.list", CacheParams(site.storage_path))
+        _, agent_id, path = self._place(reference)
+        return self._core.agents.call(agent_id, "cache.list", CacheParams(path))
 
     def clear(self, actor: Actor, reference: str, keys: Sequence[str] | None = None) -> CacheFacts:
         """Remove disks from the cache that nothing uses; all if none is named. Returns what is left.
 
         Raises:
-            NotFoundError: there is no such configuration.
+            NotFoundError: there is no such configuration, or its agent was removed.
             AgentOfflineError: its agent is not connected.
         """
         require(actor, Role.LAYER_MANAGER)
+        record, agent_id, path = self._place(reference)
+        chosen = None if keys is None else tuple(keys)
+        left: CacheFacts = self._core.agents.call(agent_id, "cache.clear", ClearCacheParams(path, chosen))
+        details: dict[str, Any] = {} if chosen is None else {"keys": list(chosen)}
         with self._core.db.begin() as work:
-            found = resolve_site(work, reference)
-            work.audit.append(
-                actor=actor.name,
-                action="cache.clear",
-                subject=Subject(SubjectKind.CACHE, found.record.id, found.record.name),
-            )
-        params = ClearCacheParams(found.site.storage_path, None if keys is None else tuple(keys))
-        return self._core.agents.call(found.site.agent_id, "cache.clear", params)
+            subject = Subject(SubjectKind.CACHE, record.id, record.name)
+            work.audit.append(actor=actor.name, action="cache.clear", subject=subject, details=details)
+        return left
+
+    def _place(self, reference: str) -> tuple[ConfigurationRecord, str, str]:
+        """Return configuration, agent and storage path; whatever else is wrong, the cache can be seen."""
+        with self._core.db.read() as work:
+            record = work.configurations.by_reference(reference)
+            agent = work.agents.by_reference(str(record.settings.get("agent")))
+        kind = connector_type(record.connector)
+        settings = decoded(kind, record.settings)
+        if isinstance(settings, tuple):
+            raise ConfigurationInvalidError.of(settings)
+        return record, agent.id, kind.place(settings).path

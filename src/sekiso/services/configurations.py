@@ -2,108 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sekiso import __version__
-from sekiso.connectors.base import Connector, Surroundings, flatten
 from sekiso.connectors.check_run import run_checks
 from sekiso.connectors.checks import CheckResult
-from sekiso.connectors.decoding import decode, shown_values, values_of
-from sekiso.connectors.errors import ConfigurationInvalidError
-from sekiso.connectors.form import FormSection, describe_form
+from sekiso.connectors.decoding import shown_values, values_of
+from sekiso.connectors.errors import ConfigurationInvalidError, DocumentsInvalidError
+from sekiso.connectors.form import describe_form
 from sekiso.connectors.hyperv.documents import export_document, import_documents
-from sekiso.connectors.hyperv.rules import resulting_hardware
-from sekiso.connectors.hyperv.settings import HYPERV, HyperVSettings
+from sekiso.connectors.hyperv.settings import HYPERV
 from sekiso.connectors.registry import connector as connector_type
 from sekiso.connectors.registry import connectors
 from sekiso.connectors.schema import json_schema
 from sekiso.errors import InUseError, SekisoError
-from sekiso.model.connector import AgentInventory, KnownAgent, find_agents
+from sekiso.model.connector import KnownAgent, find_agents
 from sekiso.model.library import ConfigurationRecord, Role
 from sekiso.model.machine import Violation
+from sekiso.model.names import comparable_name
 from sekiso.model.task import Subject, SubjectKind
 from sekiso.services.agents import AgentService
+from sekiso.services.configuration_rules import (
+    agent_reference,
+    checked,
+    decoded,
+    firmware,
+    surroundings,
+    violations,
+)
+from sekiso.services.configuration_views import Applied, ConfigurationView, ConnectorTypeView, FormView
 from sekiso.services.connector_settings import ConnectorSettingsService
 from sekiso.services.core import Actor, Core, new_id, require
 from sekiso.services.probes import Probes
 from sekiso.store.database.api import UnitOfWork
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectorTypeView:
-    """A connector type.
-
-    Attributes:
-        code: stable name.
-        label: its name, English.
-        help: what it is for, English.
-        abilities: what can be done through it.
-        schema: JSON schema of its settings.
-    """
-
-    code: str
-    label: str
-    help: str
-    abilities: tuple[str, ...]
-    schema: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class FormView:
-    """A form that is being filled in.
-
-    Attributes:
-        values: the values, brought into an allowed combination where there is one.
-        sections: the form, texts in the reader's language.
-        firmware: firmware of the machines that would result; empty if there can be none yet.
-    """
-
-    values: dict[str, Any]
-    sections: tuple[FormSection, ...]
-    firmware: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigurationView:
-    """A connector configuration as it is shown. Times are Unix seconds.
-
-    Attributes:
-        id: identifier.
-        connector: code of its type.
-        name: its name.
-        settings: its settings without secrets.
-        agent_name: name of its agent.
-        agent_online: whether that is connected.
-        firmware: firmware of machines made through it; empty if there can be none now.
-        violations: rules that it breaks now, since what it names has changed.
-        warnings: what to be warned of, each in a sentence.
-        used_by: what uses it.
-        created_s: when it was made.
-        changed_s: when it was last changed.
-    """
-
-    id: str
-    connector: str
-    name: str
-    settings: dict[str, Any]
-    agent_name: str
-    agent_online: bool
-    firmware: str
-    violations: tuple[Violation, ...]
-    warnings: tuple[str, ...]
-    used_by: tuple[Subject, ...]
-    created_s: float
-    changed_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What `apply` did, or would do, with one document: `created`, `changed` or `unchanged`."""
-
-    name: str
-    action: str
 
 
 class ConfigurationService:
@@ -141,15 +74,21 @@ class ConfigurationService:
     ) -> FormView:
         """Return the form with these values: what is offered, what is wrong, what will result (CC-2, CC-3).
 
+        Args:
+            connector: code of the connector type.
+            values: plain values, perhaps incomplete or wrong.
+            reference: the configuration that is being changed; None = a new one.
+            language: language of the texts.
+
         Raises:
             NotFoundError: there is no such connector type or configuration.
         """
         kind = connector_type(connector)
-        filled = {**kind.declaration.defaults(), **values}
-        with self._core.db.begin() as work:
-            known = self._surroundings(work, filled, reference)
-        found = _decoded(kind, filled)
-        broken = found if isinstance(found, tuple) else flatten(kind.grouped_violations(found, known))
+        filled: dict[str, Any] = {**kind.declaration.defaults(), **values}
+        with self._core.db.read() as work:
+            known = surroundings(work, self._online(), filled, _own_id(work, reference))
+        found = decoded(kind, filled)
+        broken = found if isinstance(found, tuple) else violations(kind, found, known)
         sections = describe_form(
             kind.declaration,
             filled,
@@ -157,11 +96,16 @@ class ConfigurationService:
             violations=broken,
             language=language,
         )
-        return FormView(filled, sections, _firmware(found, known.inventory))
+        return FormView(
+            values=filled,
+            sections=sections,
+            firmware=firmware(found, known.inventory),
+            settled=kind.settled(filled, known.inventory),
+        )
 
     def list(self) -> tuple[ConfigurationView, ...]:
         """Return every configuration by name."""
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             return tuple(self._view(work, record) for record in work.configurations.all())
 
     def get(self, reference: str) -> ConfigurationView:
@@ -170,7 +114,7 @@ class ConfigurationService:
         Raises:
             NotFoundError: there is none.
         """
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             return self._view(work, work.configurations.by_reference(reference))
 
     def create(self, actor: Actor, connector: str, values: Mapping[str, Any]) -> ConfigurationView:
@@ -181,14 +125,14 @@ class ConfigurationService:
             ConfigurationInvalidError: it breaks rules, all of which are named; nothing was saved.
         """
         require(actor, Role.ADMINISTRATOR)
-        self._refresh(values)
+        connector_type(connector)
+        self._refresh([values])
         now_s = self._core.clock()
         with self._core.db.begin() as work:
-            record = self._checked(
-                work, connector, values, ConfigurationRecord(new_id(), connector, "", {}, now_s, now_s)
-            )
+            empty = ConfigurationRecord(new_id(), connector, "", {}, now_s, now_s)
+            record = _accepted(checked(work, self._online(), values, empty))
             work.configurations.add(record)
-            self._audit(work, actor, "configuration.create", record)
+            _audit(work, actor, "configuration.create", record)
             return self._view(work, record)
 
     def update(self, actor: Actor, reference: str, values: Mapping[str, Any]) -> ConfigurationView:
@@ -199,18 +143,16 @@ class ConfigurationService:
             ConfigurationInvalidError: it breaks rules, all of which are named; nothing was saved.
         """
         require(actor, Role.ADMINISTRATOR)
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             before = work.configurations.by_reference(reference)
-        merged = {**before.settings, **values}
-        self._refresh(merged)
+        self._refresh([{**before.settings, **values}])
         with self._core.db.begin() as work:
             before = work.configurations.get(before.id)
-            record = self._checked(
-                work, before.connector, merged, replace(before, changed_s=self._core.clock())
-            )
+            start = replace(before, changed_s=self._core.clock())
+            record = _accepted(checked(work, self._online(), {**before.settings, **values}, start))
             work.configurations.replace(record)
             changed = sorted(k for k, v in record.settings.items() if before.settings.get(k) != v)
-            self._audit(work, actor, "configuration.change", record, {"changed": changed})
+            _audit(work, actor, "configuration.change", record, {"changed": changed})
             return self._view(work, record)
 
     def clone(self, actor: Actor, reference: str, name: str) -> ConfigurationView:
@@ -220,7 +162,8 @@ class ConfigurationService:
             NotFoundError: there is no such configuration.
             ConfigurationInvalidError: it breaks rules now, or the name is taken; nothing was saved.
         """
-        with self._core.db.begin() as work:
+        require(actor, Role.ADMINISTRATOR)
+        with self._core.db.read() as work:
             source = work.configurations.by_reference(reference)
         return self.create(actor, source.connector, {**source.settings, "name": name})
 
@@ -239,12 +182,18 @@ class ConfigurationService:
                 names = ", ".join(user.name or user.id for user in users)
                 raise InUseError(what="The connector configuration", name=record.name, users=names)
             work.configurations.remove(record.id)
-            self._audit(work, actor, "configuration.delete", record)
+            _audit(work, actor, "configuration.delete", record)
 
     def test(
         self, actor: Actor, connector: str, values: Mapping[str, Any], *, reference: str | None = None
     ) -> Iterator[CheckResult]:
         """Carry out every check of a configuration, saved or not, yielding each row when it is known (CC-7).
+
+        Args:
+            actor: who asks.
+            connector: code of the connector type.
+            values: the settings as plain values.
+            reference: the configuration that is being changed; None = a new one.
 
         Raises:
             NotFoundError: there is no such connector type or configuration.
@@ -252,11 +201,11 @@ class ConfigurationService:
         """
         require(actor, Role.ADMINISTRATOR)
         kind = connector_type(connector)
-        found = _decoded(kind, values)
+        found = decoded(kind, values)
         if isinstance(found, tuple):
             raise ConfigurationInvalidError.of(found)
-        with self._core.db.begin() as work:
-            known = self._surroundings(work, values, reference)
+        with self._core.db.read() as work:
+            known = surroundings(work, self._online(), values, _own_id(work, reference))
         policy = self._settings.policy(connector)
         return run_checks(
             kind, found, known, appliance_version=__version__, live=self._probes.for_test(), policy=policy
@@ -264,7 +213,8 @@ class ConfigurationService:
 
     def test_saved(self, actor: Actor, reference: str) -> Iterator[CheckResult]:
         """Test a saved configuration; see `test`."""
-        with self._core.db.begin() as work:
+        require(actor, Role.ADMINISTRATOR)
+        with self._core.db.read() as work:
             record = work.configurations.by_reference(reference)
         return self.test(actor, record.connector, record.settings, reference=record.id)
 
@@ -273,21 +223,13 @@ class ConfigurationService:
 
         Raises:
             NotFoundError: there is no such configuration.
+            ConfigurationInvalidError: one was saved by another version and cannot be read.
         """
-        with self._core.db.begin() as work:
-            records = [work.configurations.by_reference(r) for r in references] or list(
-                work.configurations.all()
-            )
+        with self._core.db.read() as work:
+            records = [work.configurations.by_reference(r) for r in references]
+            records = records or list(work.configurations.all())
             names = {agent.id: agent.name for agent in work.agents.all()}
-        found: list[dict[str, Any]] = []
-        for record in records:
-            # By name: identifiers mean nothing to another appliance.
-            agent = record.settings.get("agent")
-            settings = {**record.settings, "agent": names.get(str(agent), agent)}
-            decoded = decode(HYPERV, settings)
-            if isinstance(decoded, HyperVSettings):
-                found.append(export_document(decoded))
-        return found
+        return [_document(record, names) for record in records]
 
     def apply(
         self, actor: Actor, documents: Sequence[object], *, source: str, dry_run: bool = False
@@ -296,83 +238,69 @@ class ConfigurationService:
 
         Either all are saved or none.
 
+        Args:
+            actor: who asks.
+            documents: what the YAML or JSON library read.
+            source: what errors call the file.
+            dry_run: say what would happen, and save nothing.
+
         Raises:
             DocumentError: the form of a document is wrong; names the place.
-            ConfigurationInvalidError: one breaks rules.
+            DocumentsInvalidError: rules are broken, all of which are named with their places.
         """
         require(actor, Role.ADMINISTRATOR)
-        wanted = import_documents(documents, source=source)
-        for settings in wanted:
-            self._refresh(values_of(HYPERV, settings))
-        now_s = self._core.clock()
+        wanted = [values_of(HYPERV, settings) for settings in import_documents(documents, source=source)]
+        self._refresh(wanted)
+        broken: list[Violation] = []
         applied: list[Applied] = []
         with self._core.db.begin() as work:
-            for settings in wanted:
-                applied.append(self._apply_one(work, actor, settings, now_s, dry_run=dry_run))
+            for index, values in enumerate(wanted):
+                done = self._apply_one(work, actor, values, dry_run=dry_run)
+                if isinstance(done, Applied):
+                    applied.append(done)
+                else:
+                    broken += (replace(v, field=f"[{index}].settings.{v.field}") for v in done)
+            if broken:
+                raise DocumentsInvalidError.found_in(source, broken)
         return tuple(applied)
 
     def _apply_one(
-        self, work: UnitOfWork, actor: Actor, settings: HyperVSettings, now_s: float, *, dry_run: bool
-    ) -> Applied:
-        values = values_of(HYPERV, settings)
-        before = next(
-            (c for c in work.configurations.all() if c.name.casefold() == settings.name.casefold()), None
-        )
+        self, work: UnitOfWork, actor: Actor, values: Mapping[str, Any], *, dry_run: bool
+    ) -> Applied | tuple[Violation, ...]:
+        now_s, name = self._core.clock(), comparable_name(str(values["name"]))
+        before = next((c for c in work.configurations.all() if comparable_name(c.name) == name), None)
         start = before or ConfigurationRecord(new_id(), HYPERV.code, "", {}, now_s, now_s)
-        record = self._checked(work, HYPERV.code, values, replace(start, changed_s=now_s))
+        record = checked(work, self._online(), values, replace(start, changed_s=now_s))
+        if isinstance(record, tuple):
+            return record
         if before is not None and before.settings == record.settings:
             return Applied(record.name, "unchanged")
         if not dry_run:
             (work.configurations.replace if before is not None else work.configurations.add)(record)
-            self._audit(work, actor, "configuration.apply", record)
+            _audit(work, actor, "configuration.apply", record)
         return Applied(record.name, "changed" if before is not None else "created")
 
-    def _checked(
-        self, work: UnitOfWork, connector: str, values: Mapping[str, Any], record: ConfigurationRecord
-    ) -> ConfigurationRecord:
-        """Return the record with these values if no rule is broken."""
-        kind = connector_type(connector)
-        found = _decoded(kind, values)
-        if isinstance(found, tuple):
-            raise ConfigurationInvalidError.of(found)
-        known = self._surroundings(work, values, record.id)
-        broken = _violations(kind, found, known)
-        if broken:
-            raise ConfigurationInvalidError.of(broken)
-        plain: dict[str, Any] = dict(values_of(kind.declaration, found))
-        agents = find_agents(known.agents or (), str(plain["agent"]))
-        return replace(record, name=found.name, settings={**plain, "agent": agents[0].id})
+    def _online(self) -> frozenset[str]:
+        return frozenset(self._core.agents.online())
 
-    def _surroundings(
-        self, work: UnitOfWork, values: Mapping[str, Any], reference: str | None
-    ) -> Surroundings:
-        online = set(self._core.agents.online())
-        records = [a for a in work.agents.all() if not a.revoked]
-        agents = tuple(KnownAgent(a.id, a.name, a.id in online) for a in records)
-        chosen = find_agents(agents, str(values.get("agent") or ""))
-        inventory = next((a.inventory for a in records if chosen and a.id == chosen[0].id), None)
-        others = tuple(c.name for c in work.configurations.all() if reference not in (c.id, c.name))
-        return Surroundings(agents, inventory, others)
-
-    def _refresh(self, values: Mapping[str, Any]) -> None:
-        """Have what is judged be what is there now, if the agent is connected."""
-        with self._core.db.begin() as work:
-            records = work.agents.all()
-        known = [KnownAgent(a.id, a.name, online=True) for a in records]
-        for agent in find_agents(known, str(values.get("agent") or ""))[:1]:
-            if agent.id in self._core.agents.online():
-                try:
-                    self._agents.ask_inventory(agent.id)
-                except SekisoError:
-                    # What it last reported counts; the test says that it does not answer.
-                    return
+    def _refresh(self, wanted: Iterable[Mapping[str, Any]]) -> None:
+        """Have what is judged be what is there now, as far as the agents are connected."""
+        with self._core.db.read() as work:
+            known = [KnownAgent(a.id, a.name, online=True) for a in work.agents.all()]
+        chosen = {agent.id for values in wanted for agent in find_agents(known, agent_reference(values))[:1]}
+        for agent_id in chosen & self._online():
+            try:
+                self._agents.ask_inventory(agent_id)
+            except SekisoError:
+                # What it last reported counts; the test says that it does not answer.
+                continue
 
     def _view(self, work: UnitOfWork, record: ConfigurationRecord) -> ConfigurationView:
         kind = connector_type(record.connector)
-        found = _decoded(kind, record.settings)
-        known = self._surroundings(work, record.settings, record.id)
-        agents = find_agents(known.agents or (), str(record.settings.get("agent")))
-        broken = found if isinstance(found, tuple) else _violations(kind, found, known)
+        found = decoded(kind, record.settings)
+        known = surroundings(work, self._online(), record.settings, record.id)
+        agents = find_agents(known.agents or (), agent_reference(record.settings))
+        broken = found if isinstance(found, tuple) else violations(kind, found, known)
         settings = record.settings if isinstance(found, tuple) else shown_values(kind.declaration, found)
         return ConfigurationView(
             id=record.id,
@@ -381,39 +309,42 @@ class ConfigurationService:
             settings=dict(settings),
             agent_name=agents[0].name if agents else "",
             agent_online=bool(agents) and agents[0].online,
-            firmware=_firmware(found, known.inventory),
+            firmware=firmware(found, known.inventory),
             violations=broken,
-            warnings=self._settings.warnings(record.connector),
+            warnings=self._settings.warnings(work, record.connector),
             used_by=tuple(work.configurations.users_of(record.id)),
             created_s=record.created_s,
             changed_s=record.changed_s,
         )
 
-    def _audit(
-        self,
-        work: UnitOfWork,
-        actor: Actor,
-        action: str,
-        record: ConfigurationRecord,
-        details: dict[str, Any] | None = None,
-    ) -> None:
-        subject = Subject(SubjectKind.CONFIGURATION, record.id, record.name)
-        work.audit.append(actor=actor.name, action=action, subject=subject, details=details or {})
+
+def _accepted(found: ConfigurationRecord | tuple[Violation, ...]) -> ConfigurationRecord:
+    if isinstance(found, tuple):
+        raise ConfigurationInvalidError.of(found)
+    return found
 
 
-def _decoded(kind: Connector[Any], values: Mapping[str, Any]) -> HyperVSettings | tuple[Violation, ...]:
-    return decode(kind.declaration, values)
+def _own_id(work: UnitOfWork, reference: str | None) -> str:
+    return "" if reference is None else work.configurations.by_reference(reference).id
 
 
-def _violations(kind: Connector[Any], settings: Any, known: Surroundings) -> tuple[Violation, ...]:
-    order = [f.name for f in kind.declaration.fields]
-    return tuple(
-        sorted(flatten(kind.grouped_violations(settings, known)), key=lambda v: order.index(v.field))
+def _document(record: ConfigurationRecord, agent_names: Mapping[str, str]) -> dict[str, Any]:
+    # The agent by its name: identifiers mean nothing to another appliance.
+    agent = agent_reference(record.settings)
+    settings = decoded(
+        connector_type(record.connector), {**record.settings, "agent": agent_names.get(agent, agent)}
     )
+    if isinstance(settings, tuple):
+        raise ConfigurationInvalidError.of(settings)
+    return export_document(settings)
 
 
-def _firmware(settings: Any, inventory: AgentInventory | None) -> str:
-    if not isinstance(settings, HyperVSettings):
-        return ""
-    found = resulting_hardware(settings, inventory)
-    return "" if isinstance(found, tuple) else found.firmware.value
+def _audit(
+    work: UnitOfWork,
+    actor: Actor,
+    action: str,
+    record: ConfigurationRecord,
+    details: dict[str, Any] | None = None,
+) -> None:
+    subject = Subject(SubjectKind.CONFIGURATION, record.id, record.name)
+    work.audit.append(actor=actor.name, action=action, subject=subject, details=details or {})

@@ -22,6 +22,9 @@ from sekiso.model.connector import TransferPolicy
 from sekiso.model.library import Role
 from sekiso.model.task import Subject, SubjectKind
 from sekiso.services.core import Actor, Core, require
+from sekiso.store.database.api import UnitOfWork
+
+_IN_FORCE = "connector.hyperv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,10 @@ class ConnectorSettingsService:
             ConfigFileError, ConfigKeyError: it cannot be used.
         """
         self._core = core
-        self._known = HyperVConfig()
-        self._path(connector="hyperv").parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._put(load_or_create_config(self._path("hyperv")))
+        self._path("hyperv").parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        config = load_or_create_config(self._path("hyperv"))
+        with core.db.begin() as work:
+            _put(work, config)
 
     def get(self, connector: str) -> ConnectorSettingsView:
         """Return the settings of a connector.
@@ -87,20 +91,24 @@ class ConnectorSettingsService:
     def set(self, actor: Actor, connector: str, values: Mapping[str, Any]) -> ConnectorSettingsView:
         """Write config.json; what is left out keeps its value. It is taken up by `restart`.
 
+        A file that cannot be used is replaced; what is left out then has the value that is in force.
+
         Raises:
             NotFoundError: there is no such connector type.
             ConfigKeyError: an unknown key or a value of the wrong type; the file is unchanged.
+            ConfigFileError: the file cannot be written.
         """
         require(actor, Role.ADMINISTRATOR)
         connector_type(connector)
         path = self._path(connector)
-        before = values_of(CONFIG, load_or_create_config(path))
-        found = decode(CONFIG, {**before, **values})
+        found = decode(CONFIG, {**values_of(CONFIG, self._usable(connector)), **values})
         if not isinstance(found, HyperVConfig):
             first = found[0]
             raise ConfigKeyError(path=path, key=first.field, reason=first.reason, remedy=first.remedy)
-        save_config(path, found)
-        self._audit(actor, "connector.set", connector, dict(values_of(CONFIG, found)))
+        with self._core.db.begin() as work:
+            _audit(work, actor, "connector.set", connector, found)
+            # Last, so that nothing is written down that did not happen.
+            save_config(path, found)
         return self.get(connector)
 
     def restart(self, actor: Actor, connector: str) -> ConnectorSettingsView:
@@ -113,8 +121,9 @@ class ConnectorSettingsService:
         require(actor, Role.ADMINISTRATOR)
         connector_type(connector)
         config = load_or_create_config(self._path(connector))
-        self._put(config)
-        self._audit(actor, "connector.restart", connector, dict(values_of(CONFIG, config)))
+        with self._core.db.begin() as work:
+            _put(work, config)
+            _audit(work, actor, "connector.restart", connector, config)
         return self.get(connector)
 
     def policy(self, connector: str = "hyperv") -> TransferPolicy:
@@ -122,26 +131,38 @@ class ConnectorSettingsService:
         connector_type(connector)
         return self._in_force().transfer_policy
 
-    def warnings(self, connector: str = "hyperv") -> tuple[str, ...]:
-        """Return what to be warned of while the settings in force are."""
+    def warnings(self, work: UnitOfWork, connector: str = "hyperv") -> tuple[str, ...]:
+        """Return what to be warned of while the settings in force are, within a transaction."""
         connector_type(connector)
-        return self._known.warnings
+        return _in_force(work).warnings
 
     def _path(self, connector: str) -> Path:
         return self._core.state / "connectors" / connector / "config.json"
 
+    def _usable(self, connector: str) -> HyperVConfig:
+        try:
+            return load_or_create_config(self._path(connector))
+        except SekisoError:
+            return self._in_force()
+
     def _in_force(self) -> HyperVConfig:
-        # In the database: every worker of the appliance goes by the same settings.
-        with self._core.db.begin() as work:
-            found = decode(CONFIG, work.settings.get("connector.hyperv") or {})
-        return found if isinstance(found, HyperVConfig) else HyperVConfig()
+        with self._core.db.read() as work:
+            return _in_force(work)
 
-    def _put(self, config: HyperVConfig) -> None:
-        self._known = config
-        with self._core.db.begin() as work:
-            work.settings.put("connector.hyperv", dict(values_of(CONFIG, config)))
 
-    def _audit(self, actor: Actor, action: str, connector: str, details: dict[str, Any]) -> None:
-        subject = Subject(SubjectKind.CONNECTOR, connector, connector)
-        with self._core.db.begin() as work:
-            work.audit.append(actor=actor.name, action=action, subject=subject, details=details)
+# What is in force is kept in the database: every worker of the appliance goes by the same settings.
+
+
+def _in_force(work: UnitOfWork) -> HyperVConfig:
+    found = decode(CONFIG, work.settings.get(_IN_FORCE) or {})
+    return found if isinstance(found, HyperVConfig) else HyperVConfig()
+
+
+def _put(work: UnitOfWork, config: HyperVConfig) -> None:
+    work.settings.put(_IN_FORCE, dict(values_of(CONFIG, config)))
+
+
+def _audit(work: UnitOfWork, actor: Actor, action: str, connector: str, config: HyperVConfig) -> None:
+    subject = Subject(SubjectKind.CONNECTOR, connector, connector)
+    details: dict[str, Any] = dict(values_of(CONFIG, config))
+    work.audit.append(actor=actor.name, action=action, subject=subject, details=details)

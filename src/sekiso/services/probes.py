@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,12 @@ from sekiso.model.connector import AgentInventory, TransferPolicy
 from sekiso.model.storage_path import SamePlaceQuestion
 from sekiso.services.agents import AgentService
 from sekiso.services.core import Core
-from sekiso.transfer.manifest import Manifest, hash_file
+from sekiso.transfer.manifest import LeafHasher
 
 _CONTENT_CHARS = 20_000
+#: A probe is over in seconds; its grant is revoked then.
+_GRANT_VALID_S = 600.0
+_OLD_S = 24 * 3600.0
 
 
 class Probes:
@@ -70,16 +76,17 @@ class LiveTest:
         """See `LiveProbes`."""
         with _ProbeFile(self._core.state) as file:
             file.write()
-            granted = self._access.to_agent(self._agent_id, file.path, file.manifest(), policy)
+            granted = self._access.to_agent(
+                self._agent_id, file.path, file.manifest, policy, valid_s=_GRANT_VALID_S
+            )
             self._probe("transfer.probe-download", path, file, granted)
 
     def probe_transfer_from_agent(self, path: str, policy: TransferPolicy) -> None:
         """See `LiveProbes`."""
         with _ProbeFile(self._core.state) as file:
-            file.write()
-            manifest = file.manifest()
-            file.path.unlink()
-            granted = self._access.from_agent(self._agent_id, file.path, manifest, policy)
+            granted = self._access.from_agent(
+                self._agent_id, file.path, file.manifest, policy, valid_s=_GRANT_VALID_S
+            )
             self._probe("transfer.probe-upload", path, file, granted)
             if not file.arrived():
                 raise VerificationError(
@@ -89,14 +96,14 @@ class LiveTest:
                 )
 
     def _probe(self, method: str, path: str, file: _ProbeFile, granted: Granted) -> None:
+        params = ProbeTransferParams(
+            storage_path=path,
+            name=file.path.name,
+            content=file.content,
+            manifest=file.manifest.to_dict(),
+            ticket=granted.ticket,
+        )
         try:
-            params = ProbeTransferParams(
-                storage_path=path,
-                name=file.path.name,
-                content=file.content,
-                manifest=file.known.to_dict() if file.known is not None else {},
-                ticket=granted.ticket,
-            )
             self._call(method, params)
         finally:
             self._access.revoke(granted)
@@ -108,27 +115,37 @@ class LiveTest:
 
 
 class _ProbeFile:
-    """A small file that is gone afterwards, whatever happens."""
+    """A small file in a folder of its own; both are gone afterwards, whatever happens."""
 
     def __init__(self, state: Path) -> None:
         folder = state / "scratch" / "probes"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path = folder / f"probe-{secrets.token_hex(8)}.txt"
+        _clear_old(folder)
+        self._folder = folder / secrets.token_hex(8)
+        self.path = self._folder / f"probe-{self._folder.name}.txt"
         self.content = secrets.token_urlsafe(_CONTENT_CHARS)[:_CONTENT_CHARS]
-        self.known: Manifest | None = None
+        hasher = LeafHasher()
+        hasher.update(self.content.encode("ascii"))
+        self.manifest = hasher.manifest()
 
     def __enter__(self) -> _ProbeFile:
+        self._folder.mkdir(mode=0o700)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)
+        # What an upload that was cut off has left lies there too.
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def write(self) -> None:
         self.path.write_text(self.content, encoding="ascii")
 
-    def manifest(self) -> Manifest:
-        self.known = hash_file(self.path)
-        return self.known
-
     def arrived(self) -> bool:
         return self.path.is_file() and self.path.read_text(encoding="ascii", errors="replace") == self.content
+
+
+def _clear_old(folder: Path) -> None:
+    """Remove what an appliance has left that was killed in the middle of a probe."""
+    for place in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - place.stat().st_mtime > _OLD_S:
+                shutil.rmtree(place, ignore_errors=True)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sekiso.model.library import Role
-from sekiso.model.task import LogLine, Subject, SubjectKind, TaskFilter, TaskRecord
+from sekiso.model.task import LogLine, Subject, SubjectKind, TaskFilter, TaskKind, TaskRecord
 from sekiso.services.core import Actor, Core, require
+
+#: Tasks that publishers may start, and so cancel and retry; all others are of layer managers.
+_PUBLISHERS = frozenset({TaskKind.PUBLISH_IMAGE, TaskKind.BOOT_TEST, TaskKind.DELETE_IMAGE})
 
 
 class TaskService:
@@ -18,7 +21,7 @@ class TaskService:
 
     def list(self, which: TaskFilter) -> Sequence[TaskRecord]:
         """Return the tasks that match, newest first."""
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             return tuple(work.tasks.list(which))
 
     def get(self, task_id: str) -> TaskRecord:
@@ -27,7 +30,7 @@ class TaskService:
         Raises:
             NotFoundError: there is none.
         """
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             return work.tasks.get(task_id)
 
     def log(self, task_id: str, *, after: int = 0) -> Sequence[LogLine]:
@@ -36,7 +39,7 @@ class TaskService:
         Raises:
             NotFoundError: there is no such task.
         """
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             work.tasks.get(task_id)
             return tuple(work.tasks.log_lines(task_id, after=after))
 
@@ -53,6 +56,7 @@ class TaskService:
 
         Raises:
             NotFoundError: there is no such task.
+            NotAllowedError: the user may not start such a task either.
             TaskStateError: it has ended.
         """
         return self._act(actor, task_id, "cancel")
@@ -62,13 +66,14 @@ class TaskService:
 
         Raises:
             NotFoundError: there is no such task.
+            NotAllowedError: the user may not start such a task either.
             TaskStateError: it has not failed or been canceled.
         """
         return self._act(actor, task_id, "retry")
 
     def _act(self, actor: Actor, task_id: str, what: str) -> TaskRecord:
-        require(actor, Role.PUBLISHER)
         task = self.get(task_id)
+        require(actor, Role.PUBLISHER if task.kind in _PUBLISHERS else Role.LAYER_MANAGER)
         done = self._core.tasks.cancel(task_id) if what == "cancel" else self._core.tasks.retry(task_id)
         with self._core.db.begin() as work:
             subject = Subject(SubjectKind.TASK, task.id, task.kind.value)

@@ -11,20 +11,21 @@ import secrets
 from dataclasses import dataclass, replace
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from sekiso.errors import AlreadyExistsError, Family, NotFoundError, RuleError, SekisoError
 from sekiso.model.library import CredentialKind, CredentialRecord, Role, UserRecord
 from sekiso.model.task import Subject, SubjectKind
 from sekiso.services.core import Actor, Core, new_id, require
+from sekiso.services.passwords import Passwords
 from sekiso.store.database.api import UnitOfWork
 
 FIRST_USER = "admin"
 SESSION_S, IDLE_S = 12 * 3600.0, 3600.0
 MAX_FAILURES, LOCK_S = 10, 300.0
-MIN_PASSWORD_CHARS, MAX_PASSWORD_CHARS = 10, 1000
 _MAX_NAME_CHARS = 64
 _TOUCH_S = 60.0
+#: How many logins were refused that are counted at no user: unknown names, users that are locked.
+_REFUSED = "users.refused-logins"
 
 
 class LoginFailedError(SekisoError):
@@ -106,9 +107,9 @@ class UserService:
             hasher: hashes passwords; argon2id with the library's own parameters unless given.
         """
         self._core = core
-        self._hasher = hasher or PasswordHasher()
+        self._passwords = Passwords(hasher or PasswordHasher())
         # Compared with when there is no such user, so that time does not tell.
-        self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
+        self._nobody = self._passwords.hashed("", secrets.token_urlsafe(16))
 
     def first_start(self, password: str | None = None) -> str | None:
         """Make the administrator `admin` if there is no user at all.
@@ -125,7 +126,7 @@ class UserService:
         with self._core.db.begin() as work:
             if work.users.all():
                 return None
-            made = password or secrets.token_urlsafe(15)
+            made = secrets.token_urlsafe(15) if password is None else password
             record = self._record(FIRST_USER, made, Role.ADMINISTRATOR)
             work.users.add(record)
             work.audit.append(actor="appliance", action="user.create", subject=_subject(record))
@@ -138,34 +139,34 @@ class UserService:
             LoginFailedError: name or password is wrong, or the user is disabled or locked.
         """
         now_s = self._core.clock()
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             record = _find(work, name)
-        known_hash = record.password_hash if record is not None else self._nobody
-        right = self._matches(known_hash, password)
-        locked = record is not None and record.locked_until_s is not None and record.locked_until_s > now_s
-        if record is None or not right or record.disabled or locked:
-            if record is not None and not locked:
-                self._failed(record.id, now_s)
-            raise LoginFailedError
+        right = self._passwords.match(self._nobody if record is None else record.password_hash, password)
+        fresh = self._passwords.renewed(record.password_hash, password) if record and right else None
         with self._core.db.begin() as work:
-            work.users.replace(replace(record, failed_logins=0, locked_until_s=None))
-            secret, credential = _credential(record, CredentialKind.SESSION, "", now_s, SESSION_S)
-            work.credentials.add(credential)
-            work.audit.append(actor=record.name, action="user.login", subject=_subject(record))
-        return Session(secret, _actor(record), now_s + SESSION_S)
+            admitted = _admitted(work, record, right=right, now_s=now_s)
+            if admitted is not None:
+                admitted = replace(admitted, password_hash=fresh or admitted.password_hash)
+                work.users.replace(admitted)
+                secret, credential = _credential(admitted, CredentialKind.SESSION, "", now_s, SESSION_S)
+                work.credentials.add(credential)
+                work.audit.append(actor=admitted.name, action="user.login", subject=_subject(admitted))
+                return Session(secret, _actor(admitted), now_s + SESSION_S)
+        # Outside of the transaction: the failure has been counted.
+        raise LoginFailedError
 
     def authenticate(self, secret: str) -> Actor | None:
         """Return whose session or API token a secret proves; None if it proves nothing (any more)."""
         now_s = self._core.clock()
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             found = work.credentials.by_secret(_hash(secret))
             if found is None or _is_over(found, now_s):
                 return None
             record = work.users.find(found.user_id)
-            if record is None or record.disabled:
-                return None
-            if found.last_used_s is None or now_s - found.last_used_s > _TOUCH_S:
-                work.credentials.replace(replace(found, last_used_s=now_s))
+        if record is None or record.disabled:
+            return None
+        if found.last_used_s is None or now_s - found.last_used_s > _TOUCH_S:
+            self._touch(found.id, now_s)
         return _actor(record)
 
     def logout(self, secret: str) -> None:
@@ -178,7 +179,7 @@ class UserService:
     def list(self) -> tuple[UserView, ...]:
         """Return every user by name."""
         now_s = self._core.clock()
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             return tuple(_view(record, now_s) for record in work.users.all())
 
     def add(self, actor: Actor, name: str, password: str, role: Role) -> UserView:
@@ -216,10 +217,10 @@ class UserService:
             RuleError: the password cannot be used, or no administrator would be left.
         """
         require(actor, Role.ADMINISTRATOR)
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             before = work.users.by_reference(reference)
         # Hashing takes long and is no part of the transaction.
-        hashed = self._hashed(before.name, password) if password is not None else None
+        hashed = self._passwords.hashed(before.name, password) if password is not None else None
         with self._core.db.begin() as work:
             before = work.users.get(before.id)
             after = replace(
@@ -253,16 +254,19 @@ class UserService:
             LoginFailedError: the present password is another one.
             RuleError: the new one cannot be used.
         """
-        with self._core.db.begin() as work:
+        now_s = self._core.clock()
+        with self._core.db.read() as work:
             record = work.users.get(actor.user_id)
-        if not self._matches(record.password_hash, old):
-            self._failed(record.id, self._core.clock())
-            raise LoginFailedError
-        hashed = self._hashed(record.name, new)
+        right = self._passwords.match(record.password_hash, old)
+        hashed = self._passwords.hashed(record.name, new) if right else ""
         with self._core.db.begin() as work:
-            work.users.replace(replace(record, password_hash=hashed))
-            _end_sessions(work, record.id, keep=_hash(keep))
-            work.audit.append(actor=actor.name, action="user.change-password", subject=_subject(record))
+            admitted = _admitted(work, record, right=right, now_s=now_s)
+            if admitted is not None:
+                work.users.replace(replace(admitted, password_hash=hashed))
+                _end_sessions(work, record.id, keep=_hash(keep))
+                work.audit.append(actor=actor.name, action="user.change-password", subject=_subject(record))
+                return
+        raise LoginFailedError
 
     def remove(self, actor: Actor, reference: str) -> None:
         """Delete a user, with sessions and tokens.
@@ -317,7 +321,7 @@ class UserService:
 
     def tokens(self, actor: Actor) -> tuple[ApiTokenView, ...]:
         """Return one's own API tokens, newest first."""
-        with self._core.db.begin() as work:
+        with self._core.db.read() as work:
             return tuple(
                 ApiTokenView(c.id, c.name, c.created_s, c.expires_s, c.last_used_s)
                 for c in work.credentials.of_user(actor.user_id)
@@ -353,41 +357,44 @@ class UserService:
                 reason="A login name has 1 to 64 printable characters and no space at its ends.",
                 remedy="Choose another name.",
             )
-        return UserRecord(new_id(), name, role, self._hashed(name, password), created_s=self._core.clock())
+        hashed = self._passwords.hashed(name, password)
+        return UserRecord(new_id(), name, role, hashed, created_s=self._core.clock())
 
-    def _hashed(self, name: str, password: str) -> str:
-        if not MIN_PASSWORD_CHARS <= len(password) <= MAX_PASSWORD_CHARS:
-            raise RuleError(
-                field="password",
-                reason="A password has 10 to 1000 characters.",
-                remedy="Choose another password.",
-            )
-        if password.casefold() == name.casefold():
-            raise RuleError(
-                field="password",
-                reason="The password is the login name.",
-                remedy="Choose another password.",
-            )
-        return self._hasher.hash(password)
-
-    def _matches(self, hashed: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(hashed, password[: MAX_PASSWORD_CHARS + 1])
-        except (VerifyMismatchError, VerificationError, InvalidHashError):
-            return False
-
-    def _failed(self, user_id: str, now_s: float) -> None:
+    def _touch(self, credential_id: str, now_s: float) -> None:
         with self._core.db.begin() as work:
-            record = work.users.find(user_id)
-            if record is None:
-                return
-            failures = record.failed_logins + 1
-            locked = now_s + LOCK_S if failures >= MAX_FAILURES else None
-            work.users.replace(
-                replace(record, failed_logins=0 if locked else failures, locked_until_s=locked)
-            )
-            if locked is not None:
-                work.audit.append(actor="appliance", action="user.lock", subject=_subject(record))
+            found = work.credentials.find(credential_id)
+            if found is not None:
+                work.credentials.replace(replace(found, last_used_s=now_s))
+
+
+def _admitted(work: UnitOfWork, seen: UserRecord | None, *, right: bool, now_s: float) -> UserRecord | None:
+    """Return the user if the password is right and the user may log in; else count the failure.
+
+    Every refusal writes something, so that the time it takes does not tell one from the other.
+
+    Args:
+        work: the transaction.
+        seen: the user as the password was compared with; None = there is none.
+        right: whether the password is right.
+        now_s: Unix seconds.
+    """
+    record = work.users.find(seen.id) if seen is not None else None
+    locked = record is not None and record.locked_until_s is not None and record.locked_until_s > now_s
+    if seen is None or record is None or locked:
+        work.settings.put(_REFUSED, int(work.settings.get(_REFUSED) or 0) + 1)
+        return None
+    if not right or record.disabled or record.password_hash != seen.password_hash:
+        _count_failure(work, record, now_s)
+        return None
+    return replace(record, failed_logins=0, locked_until_s=None)
+
+
+def _count_failure(work: UnitOfWork, record: UserRecord, now_s: float) -> None:
+    failures = record.failed_logins + 1
+    locked = now_s + LOCK_S if failures >= MAX_FAILURES else None
+    work.users.replace(replace(record, failed_logins=0 if locked else failures, locked_until_s=locked))
+    if locked is not None:
+        work.audit.append(actor="appliance", action="user.lock", subject=_subject(record))
 
 
 def _find(work: UnitOfWork, name: str) -> UserRecord | None:

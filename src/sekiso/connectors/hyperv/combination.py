@@ -31,6 +31,14 @@ _LABELS = {
     "vhd": "VHD",
     "vhdx": "VHDX",
 }
+#: What to do about the rules that hold everywhere, in the words of this form.
+_REMEDIES = {
+    "generation2-needs-offload": N_("Switch offload compositing on, or choose generation 1."),
+    "generation2-needs-vhdx": N_("Choose VHDX, or generation 1."),
+    "vhdx-needs-offload": N_("Switch offload compositing on, or choose VHD."),
+    "uefi-template-needs-offload": N_("Switch offload compositing on, or choose another template VM."),
+    "generation-differs-from-template": N_("Choose the template's generation, or another template VM."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,12 @@ def combination_violations(choice: Combination, given: Given) -> tuple[Violation
     firmware = resulting_firmware(choice.generation, given.template, offload=choice.offload)
     if isinstance(firmware, Violation) and firmware not in found:
         found.append(firmware)
-    return tuple(found)
+    return tuple(with_remedy(v) for v in found)
+
+
+def with_remedy(violation: Violation) -> Violation:
+    """Return a broken rule with what to do about it, where it does not say so itself."""
+    return replace(violation, remedy=violation.remedy or _REMEDIES.get(violation.code, ""))
 
 
 def offered_combinations(choice: Combination, given: Given) -> tuple[Offer, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sekiso.connectors.base import Surroundings, flatten
 from sekiso.connectors.decoding import range_violations
-from sekiso.connectors.hyperv.combination import Combination, combination_violations, given_by
+from sekiso.connectors.hyperv.combination import Combination, combination_violations, given_by, with_remedy
 from sekiso.connectors.hyperv.limits import CPUS_OF_GENERATION, MEMORY_MB_OF_GENERATION
 from sekiso.connectors.hyperv.settings import HYPERV, HyperVSettings
 from sekiso.connectors.hyperv.templates import chosen_template, reference_violations, template_violations
@@ -95,12 +95,15 @@ def resulting_hardware(
             return tuple(reference_violations(settings.template_vm, inventory)) or (_not_reported(),)
         firmware = resulting_firmware(settings.generation, None, offload=settings.offload)
         if isinstance(firmware, Violation):
-            return (firmware,)
+            return (with_remedy(firmware),)
         return Hardware(
             settings.generation, firmware, settings.cpus, settings.memory_mb, (settings.network,), None
         )
     firmware = resulting_firmware(settings.generation, template.firmware, offload=settings.offload)
-    faults = (*template_violations(template), *((firmware,) if isinstance(firmware, Violation) else ()))
+    faults = (
+        *template_violations(template),
+        *((with_remedy(firmware),) if isinstance(firmware, Violation) else ()),
+    )
     if faults or isinstance(firmware, Violation):
         return faults
     switches = tuple(a if a is not None else settings.network for a in template.adapters)

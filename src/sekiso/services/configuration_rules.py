@@ -1,0 +1,85 @@
+"""Judges connector configurations against what the appliance knows (CC-1 … CC-5).
+
+Saving, the form, the test and the list go by this; the rules themselves are the connector's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sekiso.connectors.base import Connector, Surroundings, flatten
+from sekiso.connectors.decoding import decode, values_of
+from sekiso.connectors.hyperv.rules import resulting_hardware
+from sekiso.connectors.hyperv.settings import HyperVSettings
+from sekiso.connectors.registry import connector as connector_type
+from sekiso.model.connector import AgentInventory, KnownAgent, find_agents
+from sekiso.model.library import ConfigurationRecord
+from sekiso.model.machine import Violation
+from sekiso.store.database.api import UnitOfWork
+
+
+def agent_reference(values: Mapping[str, Any]) -> str:
+    """Return what names the agent in values that may be incomplete or wrong."""
+    found = values.get("agent")
+    return found if isinstance(found, str) else ""
+
+
+def surroundings(
+    work: UnitOfWork, online: Collection[str], values: Mapping[str, Any], own_id: str = ""
+) -> Surroundings:
+    """Return what a configuration is judged against.
+
+    Args:
+        work: the transaction.
+        online: identifiers of the agents that are connected.
+        values: the settings as plain values, perhaps incomplete or wrong.
+        own_id: the configuration itself, whose name is no other's; empty for a new one.
+    """
+    records = [a for a in work.agents.all() if not a.revoked]
+    agents = tuple(KnownAgent(a.id, a.name, a.id in online) for a in records)
+    chosen = find_agents(agents, agent_reference(values))
+    inventory = next((a.inventory for a in records if chosen and a.id == chosen[0].id), None)
+    others = tuple(c.name for c in work.configurations.all() if c.id != own_id)
+    return Surroundings(agents, inventory, others)
+
+
+def decoded(kind: Connector[Any], values: Mapping[str, Any]) -> HyperVSettings | tuple[Violation, ...]:
+    """Return the settings that plain values stand for, or everything that is wrong with their form."""
+    return decode(kind.declaration, values)
+
+
+def violations(kind: Connector[Any], settings: Any, known: Surroundings) -> tuple[Violation, ...]:
+    """Return every broken rule, in the order of the form."""
+    order = [f.name for f in kind.declaration.fields]
+    found = flatten(kind.grouped_violations(settings, known))
+    return tuple(sorted(found, key=lambda v: order.index(v.field)))
+
+
+def checked(
+    work: UnitOfWork, online: Collection[str], values: Mapping[str, Any], record: ConfigurationRecord
+) -> ConfigurationRecord | tuple[Violation, ...]:
+    """Return a record with these values, or every rule that they break.
+
+    The agent is kept by its identifier, so that it may be given another name.
+    """
+    kind = connector_type(record.connector)
+    found = decoded(kind, values)
+    if isinstance(found, tuple):
+        return found
+    known = surroundings(work, online, values, record.id)
+    broken = violations(kind, found, known)
+    if broken:
+        return broken
+    plain: dict[str, Any] = dict(values_of(kind.declaration, found))
+    agents = find_agents(known.agents or (), str(plain["agent"]))
+    return replace(record, name=found.name, settings={**plain, "agent": agents[0].id})
+
+
+def firmware(settings: HyperVSettings | tuple[Violation, ...], inventory: AgentInventory | None) -> str:
+    """Return the firmware of the machines that settings come to; empty if there can be none (CC-3)."""
+    if isinstance(settings, tuple):
+        return ""
+    found = resulting_hardware(settings, inventory)
+    return "" if isinstance(found, tuple) else found.firmware.value
