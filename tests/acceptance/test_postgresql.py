@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from script.lib.estate import Estate
 
 from ..integration.compositing.systems import fill_system, make_disk
