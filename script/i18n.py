@@ -60,7 +60,7 @@ def error_classes() -> list[type[SekisoError]]:
         if cls.__module__.startswith("sekiso."):
             found.append(cls)
         waiting += cls.__subclasses__()
-    return sorted(set(found), key=lambda c: c.code)
+    return sorted(set(found), key=lambda c: (c.code, c.__module__, c.__name__))
 
 
 def template_of(node: ast.AST) -> str | None:
