@@ -20,6 +20,8 @@ from sekiso.model.storage_path import HostPlatform, StoragePath, parse_storage_p
 #: Less than this and no packaging machine can be made.
 MIN_FREE_BYTES = 10 << 30
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})(?:\.|$|[a-z+-])")
+#: Where an error does not say itself what to do.
+_LOOK = "Look at the log of the agent's service on its host."
 _NOT_REPORTED = "The agent has not reported its host yet."
 
 
@@ -156,7 +158,8 @@ def _live_result(run: _Run, check: Check) -> CheckResult:
     except SekisoError as error:
         texts = (fill(t, error.params) for t in (error.brief, error.why))
         detail = "\n".join(t for t in texts if t)
-        return CheckResult(check.code, CheckStatus.FAILED, detail, fill(error.resolution, error.params))
+        what_to_do = fill(error.resolution, error.params) or _LOOK
+        return CheckResult(check.code, CheckStatus.FAILED, detail, what_to_do)
 
 
 def _reach_agent(run: _Run, check: Check, live: LiveProbes) -> CheckResult:

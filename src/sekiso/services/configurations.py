@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sekiso import __version__
+from sekiso.connectors.base import Declaration
 from sekiso.connectors.check_run import run_checks
 from sekiso.connectors.checks import CheckResult
 from sekiso.connectors.decoding import shown_values, values_of
@@ -99,7 +100,7 @@ class ConfigurationService:
         return FormView(
             values=filled,
             sections=sections,
-            firmware=firmware(found, known.inventory),
+            firmware=firmware(decoded(kind, _stood_in(kind.declaration, filled)), known.inventory),
             settled=kind.settled(filled, known.inventory),
         )
 
@@ -322,6 +323,12 @@ def _accepted(found: ConfigurationRecord | tuple[Violation, ...]) -> Configurati
     if isinstance(found, tuple):
         raise ConfigurationInvalidError.of(found)
     return found
+
+
+def _stood_in(declaration: Declaration[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with something for what has to be typed in: the firmware does not depend on it."""
+    typed = {f.name: "-" for f in declaration.fields if f.required and f.default is None}
+    return {**values, **typed}
 
 
 def _own_id(work: UnitOfWork, reference: str | None) -> str:
