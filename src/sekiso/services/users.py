@@ -182,6 +182,15 @@ class UserService:
         with self._core.db.read() as work:
             return tuple(_view(record, now_s) for record in work.users.all())
 
+    def get(self, reference: str) -> UserView:
+        """Return a user by identifier or name.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self._core.db.begin() as work:
+            return _view(work.users.by_reference(reference), self._core.clock())
+
     def add(self, actor: Actor, name: str, password: str, role: Role) -> UserView:
         """Make a user.
 

@@ -2,81 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
+import anyio
+from fastapi import FastAPI
 
 from sekiso import __version__
-from sekiso.errors import SekisoError
-from sekiso.web.answers import PROBLEMS, ROOT
-from sekiso.web.api import access, agents, connectors, images, layers, tasks
-from sekiso.web.problems import (
-    RequestTooLargeError,
-    language_of,
-    on_http_error,
-    on_invalid_request,
-    on_sekiso_error,
-    on_unexpected,
-    problem_response,
-)
+from sekiso.web.answers import ROOT
+from sekiso.web.api import OPEN_ROUTERS, ROUTERS
+from sekiso.web.guard import Guard
+from sekiso.web.handlers import add_handlers
+from sekiso.web.openapi import describe
 from sekiso.web.services import Services
+from sekiso.web.settings import WebSettings
 
-_BODY_LIMIT_BYTES = 1 << 20
-_UPLOADS = f"{ROOT}/uploads/"
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Strict-Transport-Security": "max-age=31536000",
-}
 _DESCRIPTION = (
     "Image layering for Microsoft Hyper-V. Errors are problem documents (RFC 9457) in the language of "
-    "Accept-Language. Log in by POST /session, or send an API token as Authorization: Bearer."
+    "Accept-Language. Log in by POST /session, or send an API token as Authorization: Bearer. What takes "
+    "long answers 202 with a task."
 )
 
 
-def create_app(services: Services) -> FastAPI:
-    """Return the application of an appliance."""
-    app = FastAPI(
+class _Api(FastAPI):
+    """The application with its own description."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the description; it is made once."""
+        if self.openapi_schema is None:
+            open_ids = {getattr(route, "operation_id", "") for r in OPEN_ROUTERS for route in r.routes}
+            self.openapi_schema = describe(self, open_ids=frozenset(open_ids))
+        return self.openapi_schema
+
+
+def create_app(services: Services, *, settings: WebSettings | None = None) -> FastAPI:
+    """Return the application of an appliance.
+
+    Args:
+        services: what it serves.
+        settings: how it behaves.
+    """
+    settings = settings or WebSettings()
+    app = _Api(
         title="Sekiso",
         version=__version__,
         description=_DESCRIPTION,
         openapi_url=f"{ROOT}/openapi.json",
         docs_url=None,
         redoc_url=None,
-        responses=PROBLEMS,
+        redirect_slashes=False,
     )
     app.state.services = services
-    for topic in (access, agents, connectors, layers, images, tasks):
-        app.include_router(topic.router, prefix=ROOT)
-
-    @app.get(f"{ROOT}/health", tags=["health"], operation_id="health")
-    def health() -> dict[str, str]:
-        """Say that the appliance answers; needs no login."""
-        return {"status": "ok", "version": __version__}
-
-    app.add_exception_handler(SekisoError, on_sekiso_error)
-    app.add_exception_handler(RequestValidationError, on_invalid_request)
-    app.add_exception_handler(HTTPException, on_http_error)
-    app.add_exception_handler(Exception, on_unexpected)
-    app.middleware("http")(_guard)
+    #: For what waits long: it must not take the threads that everything else needs.
+    app.state.waiting = anyio.CapacityLimiter(settings.waiting)
+    for router in (*OPEN_ROUTERS, *ROUTERS):
+        app.include_router(router, prefix=ROOT)
+    add_handlers(app)
+    app.add_middleware(Guard, settings=settings, uploads=f"{ROOT}/uploads/")
     return app
-
-
-async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Refuse bodies that are too large, and give every answer its headers."""
-    length = request.headers.get("content-length", "0")
-    chunked = "transfer-encoding" in request.headers
-    is_upload = request.url.path.startswith(_UPLOADS)
-    if not is_upload and (chunked or not length.isdecimal() or int(length) > _BODY_LIMIT_BYTES):
-        response: Response = problem_response(
-            RequestTooLargeError(limit_bytes=_BODY_LIMIT_BYTES), language_of(request)
-        )
-    else:
-        response = await call_next(request)
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response

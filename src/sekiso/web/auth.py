@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 
-from sekiso.errors import Family, SekisoError
 from sekiso.services.core import Actor
 from sekiso.services.users import LoginNeededError
-from sekiso.web.problems import language_of
+from sekiso.web.errors import ForeignRequestError
+from sekiso.web.languages import language_of
 from sekiso.web.services import Services
 
 COOKIE = "sekiso_session"
 CSRF_HEADER = "X-Sekiso-CSRF"
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_LONGEST_SECRET_CHARS = 500
 
 
-class ForeignRequestError(SekisoError):
-    """A change by cookie without the value that only our own pages know. No params."""
+class LoginRoute(APIRoute):
+    """A route for those who are logged in: nobody else's request is even read."""
 
-    code = "not-allowed"
-    family = Family.USAGE
-    brief = "The request was not accepted."
-    why = "It changes something and lacks the header X-Sekiso-CSRF that belongs to the session."
-    resolution = "Send the value that the login has answered, or use an API token."
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler of the route, after the look at who asks."""
+        handle = super().get_route_handler()
+
+        async def authenticated(request: Request) -> Response:
+            request.state.actor = await run_in_threadpool(current_actor, request)
+            return await handle(request)
+
+        return authenticated
 
 
-def get_services(request: Request) -> Services:
+def services_of(request: Request) -> Services:
     """Return the services of the appliance."""
     found: Services = request.app.state.services
     return found
@@ -37,13 +45,13 @@ def get_services(request: Request) -> Services:
 
 def csrf_of(secret: str) -> str:
     """Return the value that changes by a session have to carry."""
-    return hashlib.sha256(b"csrf\0" + secret.encode()).hexdigest()[:32]
+    return hashlib.sha256(b"csrf\0" + secret.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def secret_of(request: Request) -> tuple[str, bool]:
     """Return the secret that a request carries, and whether it came by cookie."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
+    if scheme.lower() == "bearer" and token.strip():
         return token.strip(), False
     return request.cookies.get(COOKIE, ""), True
 
@@ -56,7 +64,8 @@ def current_actor(request: Request) -> Actor:
         ForeignRequestError: a change that another site may have made a browser send.
     """
     secret, by_cookie = secret_of(request)
-    actor = get_services(request).users.authenticate(secret) if secret else None
+    is_plausible = 0 < len(secret) <= _LONGEST_SECRET_CHARS
+    actor = services_of(request).users.authenticate(secret) if is_plausible else None
     if actor is None:
         raise LoginNeededError
     if by_cookie and request.method not in _SAFE:
@@ -66,6 +75,21 @@ def current_actor(request: Request) -> Actor:
     return actor
 
 
-Use = Annotated[Services, Depends(get_services)]
-Who = Annotated[Actor, Depends(current_actor)]
-Language = Annotated[str, Depends(language_of)]
+# These are coroutines although they wait for nothing: others would each take a thread.
+async def _services(request: Request) -> Services:
+    return services_of(request)
+
+
+async def _actor(request: Request) -> Actor:
+    # Set by the kind of route: a route of another kind that asks for it fails, and lets nobody in.
+    found: Actor = request.state.actor
+    return found
+
+
+async def _language(request: Request) -> str:
+    return language_of(request)
+
+
+Use = Annotated[Services, Depends(_services)]
+Who = Annotated[Actor, Depends(_actor)]
+Language = Annotated[str, Depends(_language)]

@@ -4,47 +4,62 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from sekiso.model.layer import LayerKind
 from sekiso.model.library import GeneralizationChoice, Role
 from sekiso.model.machine import DiskAllocation, DiskFormat
+from sekiso.web.plain import plain
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Text = Annotated[str, Field(max_length=4000)]
-Reference = Annotated[str, Field(min_length=1, max_length=200)]
+#: No control characters: what is shown in one line.
+LINE = r"^[^\x00-\x1f\x7f]*$"
+_NO_NUL = r"^[^\x00]*$"
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=LINE)]
+Line = Annotated[str, StringConstraints(max_length=200, pattern=LINE)]
+Icon = Annotated[str, StringConstraints(max_length=64, pattern=LINE)]
+Path = Annotated[str, StringConstraints(max_length=1000, pattern=LINE)]
+Text = Annotated[str, StringConstraints(max_length=4000, pattern=_NO_NUL)]
+Password = Annotated[str, StringConstraints(max_length=2000)]
+Reference = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=LINE)]
 References = Annotated[tuple[Reference, ...], Field(max_length=500)]
-Values = Annotated[dict[Annotated[str, Field(max_length=100)], Any], Field(max_length=100)]
+UploadId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+Flag = Annotated[bool, Strict()]
+Seconds = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Priority = Annotated[int, Strict(), Field(ge=0, le=1_000_000)]
+Values = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=100)], Any], Field(max_length=100), AfterValidator(plain)
+]
 
 
 class Body(BaseModel):
     """What every body has in common."""
 
-    model_config = ConfigDict(extra="forbid", strict=False)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Login(Body):
     """Login name and password."""
 
-    name: Annotated[str, Field(max_length=200)]
-    password: Annotated[str, Field(max_length=2000)]
+    name: Annotated[str, StringConstraints(max_length=200)]
+    password: Password
 
 
 class Registration(Body):
     """What an agent sends to be registered."""
 
-    token: Annotated[str, Field(max_length=200)]
-    request: Annotated[str, Field(max_length=20_000)]
-    host_name: Annotated[str, Field(max_length=255)]
-    name: Annotated[str, Field(max_length=200)] = ""
-    agent_version: Annotated[str, Field(max_length=100)] = ""
+    token: Line
+    request: Annotated[str, StringConstraints(max_length=20_000)]
+    host_name: Annotated[str, StringConstraints(max_length=255, pattern=LINE)]
+    name: Line = ""
+    agent_version: Annotated[str, StringConstraints(max_length=100, pattern=LINE)] = ""
 
 
 class NewUser(Body):
     """A user to make."""
 
     name: Name
-    password: Annotated[str, Field(max_length=2000)]
+    password: Password
     role: Role = Role.READ_ONLY
 
 
@@ -52,29 +67,29 @@ class UserChange(Body):
     """What to change of a user; what is left out stays."""
 
     role: Role | None = None
-    disabled: bool | None = None
-    password: Annotated[str, Field(max_length=2000)] | None = None
+    disabled: Flag | None = None
+    password: Password | None = None
 
 
 class PasswordChange(Body):
     """One's own password."""
 
-    old: Annotated[str, Field(max_length=2000)]
-    new: Annotated[str, Field(max_length=2000)]
+    old: Password
+    new: Password
 
 
 class TokenWish(Body):
     """An API token to make."""
 
     name: Name
-    valid_s: float | None = None
+    valid_s: Seconds | None = None
 
 
 class AgentTokenWish(Body):
     """A registration token to make."""
 
     name: Name | None = None
-    valid_s: float = 3600.0
+    valid_s: Seconds = 3600.0
 
 
 class Renaming(Body):
@@ -86,7 +101,7 @@ class Renaming(Body):
 class Revocation(Body):
     """Whether an agent is revoked although connector configurations use it."""
 
-    force: bool = False
+    force: Flag = False
 
 
 class ConfigurationBody(Body):
@@ -124,13 +139,13 @@ class SettingsBody(Body):
 class CacheClearing(Body):
     """Disks to remove from a cache; all if none is named."""
 
-    keys: Annotated[tuple[str, ...], Field(max_length=10_000)] | None = None
+    keys: Annotated[tuple[Reference, ...], Field(max_length=10_000)] | None = None
 
 
 class Source(Body):
     """An operating system: a disk file at the agent's host, or a machine there."""
 
-    disk_path: Annotated[str, Field(max_length=1000)] | None = None
+    disk_path: Path | None = None
     machine: Name | None = None
 
 
@@ -141,9 +156,9 @@ class OsImport(Body):
     source: Source
     name: Name
     version: Name
-    guest_tools: bool = True
+    guest_tools: Flag = True
     notes: Text = ""
-    icon: Annotated[str, Field(max_length=64)] = ""
+    icon: Icon = ""
 
 
 class LayerWish(Body):
@@ -156,10 +171,10 @@ class LayerWish(Body):
     os_version_id: Reference
     prerequisite_version_ids: References = ()
     notes: Text = ""
-    icon: Annotated[str, Field(max_length=64)] = ""
-    priority: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    run_once_upload_id: Reference | None = None
-    auto_finalize: bool | None = None
+    icon: Icon = ""
+    priority: Priority | None = None
+    run_once_upload_id: UploadId | None = None
+    auto_finalize: Flag | None = None
 
 
 class VersionWish(Body):
@@ -171,8 +186,8 @@ class VersionWish(Body):
     os_version_id: Reference | None = None
     prerequisite_version_ids: References | None = None
     notes: Text = ""
-    run_once_upload_id: Reference | None = None
-    auto_finalize: bool | None = None
+    run_once_upload_id: UploadId | None = None
+    auto_finalize: Flag | None = None
 
 
 class LayerChange(Body):
@@ -180,20 +195,23 @@ class LayerChange(Body):
 
     name: Name | None = None
     notes: Text | None = None
-    icon: Annotated[str, Field(max_length=64)] | None = None
-    priority: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    icon: Icon | None = None
+    priority: Priority | None = None
 
 
 class Finalization(Body):
     """Whether the guest's integrity gate is overridden."""
 
-    override_gate: bool = False
+    override_gate: Flag = False
 
 
 class Keys(Body):
     """Keys to press, one after the other: `a`, `enter`, `ctrl-alt-delete`."""
 
-    keys: Annotated[tuple[Annotated[str, Field(max_length=40)], ...], Field(max_length=1000)]
+    keys: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=LINE)], ...],
+        Field(max_length=1000),
+    ]
 
 
 class VersionIds(Body):
@@ -214,14 +232,14 @@ class TemplateBody(Body):
     disk_name: Name = "disk"
     disk_format: DiskFormat | None = None
     allocation: DiskAllocation = DiskAllocation.DYNAMIC
-    size_bytes: Annotated[int, Field(ge=1, le=1 << 50)] | None = None
+    size_bytes: Annotated[int, Strict(), Field(ge=1, le=1 << 50)] | None = None
     generalization: GeneralizationChoice = GeneralizationChoice.OFFLINE
-    boot_test: bool = False
-    keep_last: Annotated[int, Field(ge=1, le=1000)] | None = None
+    boot_test: Flag = False
+    keep_last: Annotated[int, Strict(), Field(ge=1, le=1000)] | None = None
 
 
 class Publication(Body):
     """Templates to publish, each so many times."""
 
-    templates: References
-    count: Annotated[int, Field(ge=1, le=50)] = 1
+    templates: Annotated[References, Field(min_length=1)]
+    count: Annotated[int, Strict(), Field(ge=1, le=50)] = 1

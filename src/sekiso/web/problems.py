@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 
-from sekiso.connectors.errors import ConfigurationInvalidError
+from sekiso.connectors.errors import ConfigKeyError, ConfigurationInvalidError, DocumentError
 from sekiso.errors import Family, RuleError, SekisoError
-from sekiso.i18n import LANGUAGES, render_error, translate
+from sekiso.i18n import translate
+from sekiso.model.machine import Violation
 from sekiso.services.core import NotAllowedError
 from sekiso.services.users import LoginFailedError, LoginNeededError
+from sekiso.web.errors import (
+    ForeignRequestError,
+    MethodRefusedError,
+    RequestInvalidError,
+    RequestTooLargeError,
+)
+from sekiso.wording import error_texts
 
-log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _STATUS = {
     Family.USAGE: 422,
@@ -34,11 +36,15 @@ _STATUS = {
     Family.CANCELED: 409,
     Family.INTERNAL: 500,
 }
-_OWN_STATUS: Mapping[str, int] = {
-    NotAllowedError.code: 403,
-    LoginNeededError.code: 401,
-    LoginFailedError.code: 401,
+_OWN_STATUS: Mapping[type[SekisoError], int] = {
+    NotAllowedError: 403,
+    ForeignRequestError: 403,
+    LoginNeededError: 401,
+    LoginFailedError: 401,
+    MethodRefusedError: 405,
+    RequestTooLargeError: 413,
 }
+_RETRY_S = "5"
 
 
 class FieldProblem(BaseModel):
@@ -62,176 +68,67 @@ class Problem(BaseModel):
     family: str
     retryable: bool
     params: dict[str, Any]
-    errors: list[FieldProblem] = []
+    errors: list[FieldProblem]
 
 
-class RequestInvalidError(SekisoError):
-    """A request has another form than the API's. Params: field, reason."""
-
-    code = "request.invalid"
-    family = Family.USAGE
-    brief = "The request cannot be understood: {field}."
-    why = "{reason}"
-    resolution = "See the description of the API: /api/v1/openapi.json"
+def status_of(error: SekisoError) -> int:
+    """Return the HTTP status of an error."""
+    return _OWN_STATUS.get(type(error), _STATUS[error.family])
 
 
-class RequestTooLargeError(SekisoError):
-    """The body of a request is too large. Params: limit_bytes."""
-
-    code = "request.too-large"
-    family = Family.INPUT
-    brief = "The request is too large."
-    why = "At most {limit_bytes} bytes are taken here."
-    resolution = "Send less."
-
-
-class AddressUnknownError(SekisoError):
-    """There is nothing at an address. Params: path."""
-
-    code = "request.address"
-    family = Family.NOT_FOUND
-    brief = "There is nothing at the address {path}."
-    why = ""
-    resolution = "See the description of the API: /api/v1/openapi.json"
-
-
-class MethodRefusedError(SekisoError):
-    """An address does not take a method. Params: path, method."""
-
-    code = "request.method"
-    family = Family.USAGE
-    brief = "The address {path} does not take {method}."
-    why = ""
-    resolution = "See the description of the API: /api/v1/openapi.json"
-
-
-def language_of(request: Request) -> str:
-    """Return the language that a reader prefers (Accept-Language, RFC 9110)."""
-    best, weight = "en", 0.0
-    for item in request.headers.get("accept-language", "").split(","):
-        name, _, rest = item.partition(";")
-        known = name.strip().lower().split("-")[0]
-        quality = _quality(rest)
-        if known in LANGUAGES and quality > weight:
-            best, weight = known, quality
-    return best
-
-
-def _quality(text: str) -> float:
-    key, _, value = text.strip().partition("=")
-    if key != "q":
-        return 1.0
-    try:
-        return float(value)
-    except ValueError:
-        return 0.0
-
-
-def problem_response(error: SekisoError, language: str) -> JSONResponse:
-    """Return an error as an answer."""
-    status = _OWN_STATUS.get(error.code, _STATUS[error.family])
-    brief, why, resolution = render_error(error, language)
+def problem_of(error: SekisoError, language: str) -> dict[str, Any]:
+    """Return an error as a problem document."""
+    title, detail, resolution = error_texts(error, language)
     data = error.to_dict()
-    document = {
+    return {
         "type": f"urn:sekiso:error:{error.code}",
-        "title": brief,
-        "status": status,
-        "detail": why,
+        "title": title,
+        "status": status_of(error),
+        "detail": detail,
         "resolution": resolution,
         "code": error.code,
         "family": data["family"],
         "retryable": data["retryable"],
         "params": data["params"],
-        "errors": _field_problems(error, language),
+        "errors": [_field_problem(v, language) for v in _violations(error)],
     }
-    headers = {"Content-Language": language, "Vary": "Accept-Language"}
+
+
+def problem_response(error: SekisoError, language: str) -> JSONResponse:
+    """Return an error as an answer."""
+    status = status_of(error)
+    headers = {"Content-Language": language}
     if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
-        headers["Retry-After"] = "5"
-    return JSONResponse(document, status, headers, MEDIA_TYPE)
+        headers["WWW-Authenticate"] = 'Bearer realm="sekiso"'
+    elif status == 503:
+        headers["Retry-After"] = _RETRY_S
+    elif status == 413:
+        # What is still on its way would be read in vain.
+        headers["Connection"] = "close"
+    return JSONResponse(problem_of(error, language), status, headers, MEDIA_TYPE)
 
 
-def _field_problems(error: SekisoError, language: str) -> list[dict[str, str]]:
-    if isinstance(error, ConfigurationInvalidError):
-        return [
-            {
-                "field": v.field,
-                "code": v.code,
-                "reason": translate(v.reason, language),
-                "remedy": translate(v.remedy, language),
-            }
-            for v in error.violations
-        ]
-    if isinstance(error, RuleError | RequestInvalidError):
-        params = {k: translate(str(v), language) for k, v in error.params.items()}
-        return [
-            {
-                "field": str(error.params.get("field", "")),
-                "code": error.code,
-                "reason": params.get("reason", ""),
-                "remedy": params.get("remedy", ""),
-            }
-        ]
-    return []
-
-
-def on_sekiso_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer an error of ours."""
-    assert isinstance(error, SekisoError)
-    return problem_response(error, language_of(request))
-
-
-def on_invalid_request(request: Request, error: Exception) -> JSONResponse:
-    """Answer a request of another form."""
-    assert isinstance(error, RequestValidationError)
-    every: Sequence[Mapping[str, Any]] = error.errors()
-    first: Mapping[str, Any] = every[0] if every else dict[str, Any]()
-    location: Sequence[Any] = first.get("loc", ())
-    field = _field(location)
-    return problem_response(RequestInvalidError(field=field, reason=_reason(first)), language_of(request))
-
-
-def on_http_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer what the framework refuses."""
-    assert isinstance(error, HTTPException)
-    path = request.url.path[:200]
-    if error.status_code == 405:
-        response = problem_response(
-            MethodRefusedError(path=path, method=request.method), language_of(request)
-        )
-        response.status_code = 405
-        response.headers.update(error.headers or {})
-        return response
-    if error.status_code == 404:
-        return problem_response(AddressUnknownError(path=path), language_of(request))
-    invalid = RequestInvalidError(field="/", reason="The body of the request cannot be read.")
-    return problem_response(invalid, language_of(request))
-
-
-def on_unexpected(request: Request, error: Exception) -> JSONResponse:
-    """Answer what should not happen: a number to find it in the log by, and nothing of what went wrong."""
-    reference = secrets.token_hex(4)
-    log.error("%s %s failed (%s)", request.method, request.url.path, reference, exc_info=error)
-    reason = f"The log of the appliance has it under the number {reference}."
-    return problem_response(SekisoError(reason=reason), language_of(request))
-
-
-def _field(location: Sequence[Any]) -> str:
-    return ".".join(str(part) for part in location if part not in ("body", "query", "path")) or "/"
-
-
-def _reason(found: Mapping[str, Any]) -> str:
-    match found.get("type"):
-        case "missing":
-            return "It is missing."
-        case "extra_forbidden":
-            return "There is no such field."
-        case "json_invalid":
-            return "It is not written in JSON."
-        case "enum" | "literal_error":
-            context: Mapping[str, Any] = found.get("ctx") or dict[str, Any]()
-            expected = str(context.get("expected", ""))
-            return f"It is not one of {expected}."
+def _violations(error: SekisoError) -> Sequence[Violation]:
+    match error:
+        case ConfigurationInvalidError() | RequestInvalidError():
+            return error.violations
+        case RuleError():
+            return (_violation(error, "field"),)
+        case ConfigKeyError() | DocumentError():
+            return (_violation(error, "key"),)
         case _:
-            return "It has the wrong type, or is too long, too small or too large."
+            return ()
+
+
+def _violation(error: SekisoError, place: str) -> Violation:
+    field, reason, remedy = (str(error.params.get(name, "")) for name in (place, "reason", "remedy"))
+    return Violation(field, error.code, reason, remedy)
+
+
+def _field_problem(violation: Violation, language: str) -> dict[str, str]:
+    return {
+        "field": violation.field,
+        "code": violation.code,
+        "reason": translate(violation.reason, language),
+        "remedy": translate(violation.remedy, language),
+    }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import ssl
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,13 @@ import uvicorn
 
 from sekiso.errors import Family, SekisoError
 
+log = logging.getLogger(__name__)
 _START_S = 30.0
+_STOP_S = 15.0
+_BACKLOG = 512
+#: More connections at once are answered 503.
+_MOST_CONNECTIONS = 1000
+_LARGEST_HEADER_BYTES = 32 << 10
 
 
 class ListenError(SekisoError):
@@ -26,7 +35,11 @@ class ListenError(SekisoError):
 
 
 class WebServer:
-    """One HTTPS server."""
+    """One HTTPS server (TLS 1.2 or later).
+
+    Attributes:
+        port: the TCP port; after `start` never 0.
+    """
 
     def __init__(self, app: Any, *, host: str, port: int, certificate: Path, key: Path) -> None:
         """Prepare; nothing listens yet.
@@ -43,10 +56,18 @@ class WebServer:
             app,
             ssl_certfile=str(certificate),
             ssl_keyfile=str(key),
+            http="h11",
+            ws="none",
+            # What a client claims of itself counts for nothing.
+            proxy_headers=False,
+            # Requests would be logged with their queries.
             access_log=False,
             log_config=None,
             server_header=False,
             lifespan="off",
+            backlog=_BACKLOG,
+            limit_concurrency=_MOST_CONNECTIONS,
+            h11_max_incomplete_event_size=_LARGEST_HEADER_BYTES,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
         )
@@ -60,33 +81,53 @@ class WebServer:
         Raises:
             ListenError: it cannot.
         """
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((self._host, self.port))
-        except OSError as error:
-            listening.close()
-            raise ListenError(host=self._host, port=self.port, reason=f"{error.strerror}.") from error
-        self._socket = listening
-        self.port = listening.getsockname()[1]
         self._config.load()
         assert self._config.ssl is not None
         self._config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._socket = self._bind()
+        self.port = self._socket.getsockname()[1]
         self._thread.start()
         self._server.ready.wait(_START_S)
+        if not self._server.started:
+            self.stop()
+            raise ListenError(host=self._host, port=self.port, reason="It did not start; the log says why.")
 
     def stop(self) -> None:
-        """End; requests that run get some seconds."""
+        """End; requests that run get some seconds. Harmless when it has ended."""
         self._server.should_exit = True
         if self._thread.is_alive():
-            self._thread.join(timeout=15.0)
+            self._thread.join(timeout=_STOP_S)
         if self._socket is not None:
             self._socket.close()
 
+    def _bind(self) -> socket.socket:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                self._host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listening = socket.socket(family, kind, protocol)
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except OSError as error:
+            listening.close()
+            raise self._refused(error) from error
+        return listening
+
+    def _refused(self, error: OSError) -> ListenError:
+        return ListenError(host=self._host, port=self.port, reason=f"{error.strerror or error}.")
+
     def _run(self) -> None:
         assert self._socket is not None
-        self._server.run(sockets=[self._socket])
+        try:
+            self._server.run(sockets=[self._socket])
+        except (Exception, SystemExit):  # the top of a thread: the appliance must hear of it
+            log.exception("the REST API has ended")
+            self._server.ready.set()
+        finally:
+            self._server.ready.set()
 
 
 class _Server(uvicorn.Server):
@@ -96,10 +137,23 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.ready = threading.Event()
 
-    def install_signal_handlers(self) -> None:
-        """Install none."""
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
         await super().startup(sockets)
         self.ready.set()
+
+
+def serve(app: Any, host: str, port: int, certificate: Path, key: Path) -> WebServer:
+    """Serve an application; return the server, which listens already. End it by its `stop`.
+
+    Raises:
+        ListenError: it cannot listen.
+    """
+    server = WebServer(app, host=host, port=port, certificate=certificate, key=key)
+    server.start()
+    return server

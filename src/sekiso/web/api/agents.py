@@ -2,73 +2,74 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from sekiso.agent.registration import RegistrationAnswer, RegistrationRequest
 from sekiso.model.connector import AgentInventory
 from sekiso.services.agents import AgentView, NewToken, TokenView
+from sekiso.web.answers import open_topic, topic
 from sekiso.web.auth import Use, Who
 from sekiso.web.bodies import AgentTokenWish, Registration, Renaming, Revocation
+from sekiso.web.params import Id, Ref
 
-router = APIRouter(tags=["agents"])
+open_router = open_topic("agents", 409)
+router = topic("agents")
 
 
-@router.post("/agents/register", operation_id="register_agent")
+@open_router.post("/agents/register", operation_id="register_agent")
 def register_agent(body: Registration, use: Use) -> RegistrationAnswer:
     """Register an agent by a one-time token; needs no login."""
     return use.register(RegistrationRequest(**body.model_dump()))
 
 
 @router.get("/agents", operation_id="list_agents")
-def list_agents(use: Use, _who: Who) -> tuple[AgentView, ...]:
+def list_agents(use: Use) -> tuple[AgentView, ...]:
     """List the agents."""
     return use.agents.list()
 
 
 @router.get("/agents/{reference}", operation_id="get_agent")
-def get_agent(reference: str, use: Use, _who: Who) -> AgentView:
+def get_agent(reference: Ref, use: Use) -> AgentView:
     """Show an agent."""
     return use.agents.get(reference)
 
 
 @router.patch("/agents/{reference}", operation_id="rename_agent")
-def rename_agent(reference: str, body: Renaming, use: Use, who: Who) -> AgentView:
+def rename_agent(reference: Ref, body: Renaming, use: Use, who: Who) -> AgentView:
     """Give an agent another name."""
     return use.agents.rename(who, reference, body.name)
 
 
 @router.delete("/agents/{reference}", operation_id="remove_agent", status_code=204)
-def remove_agent(reference: str, use: Use, who: Who) -> None:
+def remove_agent(reference: Ref, use: Use, who: Who) -> None:
     """Forget an agent."""
     use.agents.remove(who, reference)
 
 
 @router.get("/agents/{reference}/inventory", operation_id="get_inventory")
-def get_inventory(reference: str, use: Use, _who: Who, *, refresh: bool = False) -> AgentInventory | None:
+def get_inventory(reference: Ref, use: Use, *, refresh: bool = False) -> AgentInventory | None:
     """Show what an agent last reported of its host, or reports now."""
     return use.agents.inventory(reference, refresh=refresh)
 
 
 @router.post("/agents/{reference}/revoke", operation_id="revoke_agent")
-def revoke_agent(reference: str, use: Use, who: Who, body: Revocation | None = None) -> AgentView:
+def revoke_agent(reference: Ref, use: Use, who: Who, body: Revocation | None = None) -> AgentView:
     """Refuse an agent from now on."""
     return use.agents.revoke(who, reference, force=body.force if body is not None else False)
 
 
 @router.get("/agent-tokens", operation_id="list_agent_tokens")
-def list_agent_tokens(use: Use, _who: Who) -> tuple[TokenView, ...]:
+def list_agent_tokens(use: Use) -> tuple[TokenView, ...]:
     """List the registration tokens."""
     return use.agents.tokens()
 
 
 @router.post("/agent-tokens", operation_id="create_agent_token", status_code=201)
 def create_agent_token(use: Use, who: Who, body: AgentTokenWish | None = None) -> NewToken:
-    """Make a registration token; its text is shown this once."""
+    """Make a registration token. Its text is shown this once."""
     wish = body or AgentTokenWish()
     return use.agents.create_token(who, name=wish.name, valid_s=wish.valid_s)
 
 
 @router.delete("/agent-tokens/{token_id}", operation_id="remove_agent_token", status_code=204)
-def remove_agent_token(token_id: str, use: Use, who: Who) -> None:
+def remove_agent_token(token_id: Id, use: Use, who: Who) -> None:
     """Make a registration token invalid."""
     use.agents.remove_token(who, token_id)
