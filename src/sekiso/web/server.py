@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -146,6 +147,19 @@ class _Server(uvicorn.Server):
         """Listen."""
         await super().startup(sockets)
         self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening; cut what is still connected after some seconds.
+
+        A connection ends only when its client answers the closing of TLS, and some never do.
+        """
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            transport: Any = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        # The event loop closes them in its next turn; after that there is none.
+        await asyncio.sleep(0.05)
 
 
 def serve(app: Any, host: str, port: int, certificate: Path, key: Path) -> WebServer:
