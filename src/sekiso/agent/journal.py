@@ -47,7 +47,7 @@ class Journal:
         """Return what is known of a command."""
         with self._lock:
             row = self._db.execute(
-                "SELECT id, method, outcome FROM command WHERE id = ?", (command_id,)
+                "SELECT id, method, outcome FROM command WHERE id = :id", {"id": command_id}
             ).fetchone()
         return None if row is None else _entry(row)
 
@@ -59,12 +59,15 @@ class Journal:
     def end(self, command_id: str, outcome: dict[str, Any]) -> None:
         """Remember how a command ended."""
         with self._lock:
-            self._db.execute("UPDATE command SET outcome = ? WHERE id = ?", (json.dumps(outcome), command_id))
+            self._db.execute(
+                "UPDATE command SET outcome = :outcome WHERE id = :id",
+                {"outcome": json.dumps(outcome), "id": command_id},
+            )
 
     def forget(self, command_id: str) -> None:
         """Forget a command whose outcome the appliance has."""
         with self._lock:
-            self._db.execute("DELETE FROM command WHERE id = ?", (command_id,))
+            self._db.execute("DELETE FROM command WHERE id = :id", {"id": command_id})
 
     def all(self) -> tuple[Entry, ...]:
         """Return every command that is remembered."""
