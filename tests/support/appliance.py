@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ from sekiso.services.tasks import TaskService
 from sekiso.services.users import UserService
 from sekiso.store.database.database import Database, open_database, sqlite_url
 from sekiso.tasks.memory import MemoryEngine
-from sekiso.transfer.grants import Direction, Grants, MemoryGrantStore
+from sekiso.transfer.grants import Direction, Grants, GrantStore, MemoryGrantStore
 from sekiso.transfer.manifest import Manifest
 
 GIB = 1 << 30
@@ -195,7 +196,7 @@ class Appliance:
     clock: Clock
     state: Path
     grants: Grants
-    grant_store: MemoryGrantStore
+    grant_store: GrantStore
     agents: AgentService
     configurations: ConfigurationService
     settings: ConnectorSettingsService
@@ -254,14 +255,32 @@ def _original() -> TemporaryDirectory[str]:
 
 
 @contextmanager
-def open_appliance(state: Path, *, http_port: int = 1, https_port: int = 2) -> Iterator[Appliance]:
-    """Put an appliance together; ports are those of transfer servers, if a test runs them."""
+def state_folder() -> Iterator[Path]:
+    """Give a folder where writing through costs nothing, if there is such a place."""
+    memory = Path("/dev/shm")
+    place = memory if os.access(memory, os.W_OK) else None
+    with TemporaryDirectory(prefix="sekiso-test-", dir=place) as folder:
+        yield Path(folder) / "state"
+
+
+@contextmanager
+def open_appliance(
+    state: Path, *, store: GrantStore | None = None, http_port: int = 1, https_port: int = 2
+) -> Iterator[Appliance]:
+    """Put an appliance together.
+
+    Args:
+        state: its state folder.
+        store: the grants, where a test runs transfer servers that read them.
+        http_port: port of the transfer server without TLS.
+        https_port: port of the one with TLS.
+    """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not (state / "sekiso.db").exists():
         shutil.copy(Path(_original().name) / "sekiso.db", state / "sekiso.db")
     clock = Clock()
     db = Database(sqlite_url(state / "sekiso.db"), clock=clock)
-    port, store = ScriptedAgents(), MemoryGrantStore()
+    port, store = ScriptedAgents(), store or MemoryGrantStore()
     engine = MemoryEngine(db, clock=clock)
     core = Core(db, port, engine, state, clock)
     grants = Grants(store, master=b"m" * 32)
@@ -280,7 +299,7 @@ def _assemble(
     engine: MemoryEngine,
     clock: Clock,
     access: TransferAccess,
-    store: MemoryGrantStore,
+    store: GrantStore,
 ) -> Appliance:
     gone: list[str] = []
 

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from ...support.appliance import Appliance, open_appliance
+from ...support.appliance import Appliance, open_appliance, state_folder
 
 
 @pytest.fixture
-def appliance(tmp_path: Path) -> Iterator[Appliance]:
-    with open_appliance(tmp_path / "state") as found:
+def appliance() -> Iterator[Appliance]:
+    with state_folder() as folder, open_appliance(folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def module_appliance() -> Iterator[Appliance]:
+    """One for many examples, which leave it as they found it."""
+    with state_folder() as folder, open_appliance(folder) as found:
         yield found

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekiso.agent.link.errors import AgentSilentError
 from sekiso.connectors.checks import CHECKS, CheckResult, CheckStatus
 from sekiso.connectors.errors import ConfigurationInvalidError
 from sekiso.model.connector import AgentInventory
 from sekiso.services.configuration_views import ConfigurationView
 
-from ...support.appliance import ADMIN, GOOD, HOST, Appliance, open_appliance
+from ...support.appliance import ADMIN, GOOD, HOST, Appliance
 
 ON = {"offload": True}
 G2 = {**ON, "generation": 2, "disk_format": "vhdx"}
@@ -118,12 +118,6 @@ class Saved:
     @classmethod
     def of(cls, appliance: Appliance) -> Saved:
         return cls(appliance.configurations.list(), tuple(appliance.actions()))
-
-
-@pytest.fixture(scope="module")
-def module_appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
-    with open_appliance(tmp_path_factory.mktemp("rules") / "state") as found:
-        yield found
 
 
 @pytest.fixture
@@ -304,11 +298,7 @@ def test_settings_are_judged_by_what_an_online_agent_reports_now(appliance: Appl
     assert appliance.configurations.get(view.id).firmware == ""
 
 
-def test_an_agent_that_does_not_answer_is_judged_by_its_last_report(
-    appliance: Appliance, tmp_path: Path
-) -> None:
-    from sekiso.agent.link.errors import AgentSilentError
-
+def test_an_agent_that_does_not_answer_is_judged_by_its_last_report(appliance: Appliance) -> None:
     def silent(_: object) -> None:
         raise AgentSilentError(agent="hv01", method="host.inventory", timeout_s=60)
 
