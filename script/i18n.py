@@ -6,7 +6,8 @@ usage: python script/i18n.py extract   add new texts to the catalogues, drop tho
 
 What is collected:
 - brief, why and resolution of every subclass of SekisoError;
-- the first argument of _(), N_(), translate(), say(), mark() and .step(), both texts of plural();
+- the first argument of _(), N_(), translate(), say(), mark() and .step(), both texts of plural(), titles of
+  the steps of flows;
 - of the command line: help texts, paragraphs of a command's docstring, labels of pairs, table headings;
 - words given to an error as a parameter (`what="The layer file"`);
 - every other plain sentence in the source that is no docstring: reasons, remedies, notes. A sentence with
@@ -151,6 +152,8 @@ class Collector(ast.NodeVisitor):
         name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
         if name in MARKERS and node.args:
             self._take(node.args[0])
+        if name == "Step" and len(node.args) > 1:
+            self._take(node.args[1])
         if name == "plural":
             for argument in node.args[1:]:
                 self._take(argument)
