@@ -178,6 +178,15 @@ def certificate_request(key: ec.EllipticCurvePrivateKey) -> bytes:
     return made.public_bytes(serialization.Encoding.PEM)
 
 
+def belongs_to(certificate: bytes, key: bytes) -> bool:
+    """Whether a certificate was issued for a private key, both PEM."""
+    try:
+        public = x509.load_pem_x509_certificate(certificate).public_key()
+        return public == serialization.load_pem_private_key(key, password=None).public_key()
+    except ValueError:
+        return False
+
+
 def issued(certificate: x509.Certificate) -> Issued:
     """Describe a certificate."""
     return Issued(

@@ -24,7 +24,7 @@ import msgspec
 
 from sekiso import __version__
 from sekiso.agent.files import write_private
-from sekiso.agent.pki import Authority, certificate_request, key_pem, new_key
+from sekiso.agent.pki import Authority, belongs_to, certificate_request, key_pem, new_key
 from sekiso.agent.settings import CERTIFICATE, AgentSettings, save_settings
 from sekiso.errors import Family, RuleError, SekisoError
 from sekiso.model.library import AgentRecord
@@ -178,13 +178,7 @@ def register(
         RegistrationFailedError: the appliance cannot be reached, or is another one than the token says.
         TokenRefusedError: the token is not accepted.
     """
-    parts = urlsplit(appliance_url)
-    if parts.scheme != "https" or not parts.hostname:
-        raise RuleError(
-            field="appliance",
-            reason="The address of the appliance begins with https://.",
-            remedy="Write it as https://appliance.example:8443.",
-        )
+    host, port = _address(appliance_url)
     found = _TOKEN.fullmatch(token.strip())
     if found is None:
         raise RuleError(
@@ -200,10 +194,12 @@ def register(
         name=name,
         agent_version=__version__,
     )
-    answer = _ask(parts.hostname, parts.port or 443, found["pin"], request, appliance_url)
+    answer = _ask(host, port, found["pin"], request, appliance_url)
+    if not belongs_to(answer.certificate.encode(), key_pem(key)):
+        raise RegistrationFailedError(appliance=appliance_url, reason="Its answer makes no sense.")
     settings = AgentSettings(
         appliance_url=appliance_url.rstrip("/"),
-        host=parts.hostname,
+        host=host,
         link_port=answer.link_port,
         pins=(found["pin"],),
         agent_id=answer.agent_id,
@@ -215,6 +211,21 @@ def register(
     write_private(state / CERTIFICATE, key_pem(key) + answer.certificate.encode())
     save_settings(state, settings)
     return settings
+
+
+def _address(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 443
+    except ValueError:  # no port number, an unfinished bracket
+        host, port = None, 0
+    if host is None or not url.startswith("https://"):
+        raise RuleError(
+            field="appliance",
+            reason="The address of the appliance begins with https://.",
+            remedy="Write it as https://appliance.example:8443.",
+        )
+    return host, port
 
 
 def _ask(host: str, port: int, pin: str, request: RegistrationRequest, url: str) -> RegistrationAnswer:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import random
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from websockets.asyncio.client import ClientConnection, connect
@@ -28,6 +31,9 @@ from sekiso.agent.link.messages import (
     MAX_BYTES,
     PING_S,
     PONG_S,
+    REFUSED,
+    REPLACED,
+    UNREADABLE,
     Ack,
     Cancel,
     Command,
@@ -44,7 +50,8 @@ from sekiso.agent.link.messages import (
 )
 from sekiso.agent.link.plain_data import plain
 from sekiso.agent.link.running import Running
-from sekiso.agent.pki import certificate_request, key_pem, new_key
+from sekiso.agent.link.soon import soon
+from sekiso.agent.pki import belongs_to, certificate_request, key_pem, new_key
 from sekiso.agent.settings import CERTIFICATE, JOURNAL, AgentSettings, save_settings
 from sekiso.errors import SekisoError
 from sekiso.model.connector import AgentInventory
@@ -56,6 +63,10 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.3, 10.0
 _INVENTORY_S = 30.0
 _PROGRESS_S = 0.2
 _RENEW_CHECK_S = 3600.0
+#: How long commands are given to notice that the process ends.
+_STOP_S = 10.0
+_CLOSE_S = 2.0
+_LOCK, _LOCK_S = "lock", 0.5
 
 
 class AgentService:
@@ -80,48 +91,82 @@ class AgentService:
         self._settings, self._state, self._inventory_s = settings, state, inventory_s
         self._dispatcher = dispatcher(settings)
         self._journal = Journal(state / JOURNAL)
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
+        self._stopping = False
         self._connection: ClientConnection | None = None
         self._news: dict[str, Progress] = {}
         self._news_lock = threading.Lock()
         self._pending_key: bytes | None = None
+        self._trouble = ""
         self._running = Running(self._dispatcher, self._journal, told=self._told, ended=self._ended)
 
     def run(self) -> None:
-        """Serve the appliance until `stop`."""
-        asyncio.set_event_loop(self._loop)
+        """Serve the appliance until `stop`. Once only."""
         try:
-            self._loop.run_until_complete(self._live())
+            with asyncio.Runner() as runner:
+                runner.run(self._live())
         finally:
             self._running.stop()
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
+            if not self._running.join(_STOP_S):
+                log.warning("commands are cut off; they are carried out again after the next start")
             self._journal.close()
 
     def stop(self) -> None:
         """End `run`; commands under way are carried out again after the next start."""
+        self._stopping = True
         self._running.stop()
-        with contextlib.suppress(RuntimeError):  # it has ended already
-            self._loop.call_soon_threadsafe(self._stopped.set)
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                loop.call_soon_threadsafe(self._stopped.set)
 
     async def _live(self) -> None:
-        delay_s = _FIRST_DELAY_S
-        stopped = asyncio.create_task(self._stopped.wait())
+        self._loop = asyncio.get_running_loop()
+        if self._stopping:
+            return
+        lock = await self._lock()
+        try:
+            while not self._stopped.is_set():
+                await self._until_stopped(self._connect_for_ever())
+        finally:
+            os.close(lock)
+
+    async def _lock(self) -> int:
+        """Wait until no other process is this agent, e.g. one that is ending; return what is held."""
+        fd = os.open(self._state / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        told = False
         while not self._stopped.is_set():
-            session = asyncio.create_task(self._session())
-            await asyncio.wait({session, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not session.done():
-                session.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await session
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            delay_s = _FIRST_DELAY_S if session.result() else min(_LONGEST_DELAY_S, delay_s * 2)
+            except BlockingIOError:
+                if not told:
+                    log.warning("another process runs as this agent; waiting until it has ended")
+                told = True
+                await asyncio.sleep(_LOCK_S)
+        return fd
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        task, stopped = asyncio.create_task(work), asyncio.create_task(self._stopped.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in (task, stopped):
+                one.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+
+    async def _connect_for_ever(self) -> None:
+        delay_s = _FIRST_DELAY_S
+        while not self._stopped.is_set():
+            try:
+                served = await self._session()
+            except Exception:  # an agent that is gone cannot be mended from afar
+                log.exception("the connection to the appliance failed")
+                served = False
+            delay_s = _FIRST_DELAY_S if served else min(_LONGEST_DELAY_S, delay_s * 2)
             # Not all agents of a host that was away come back at the same moment.
-            pause = delay_s * (0.5 + random.random())  # noqa: S311 (no secret)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), pause)
-        await stopped
+            await asyncio.sleep(delay_s * (0.5 + random.random()))  # noqa: S311 (no secret)
 
     async def _session(self) -> bool:
         """Connect and serve until the connection is lost; return whether there was one."""
@@ -132,6 +177,7 @@ class AgentService:
                 max_size=MAX_BYTES,
                 ping_interval=PING_S,
                 ping_timeout=PONG_S,
+                close_timeout=_CLOSE_S,
                 proxy=None,
                 user_agent_header=None,
             ) as connection:
@@ -139,19 +185,37 @@ class AgentService:
                 log.info("connected to the appliance %s", self._settings.host)
                 await self._serve(connection)
         except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd is not None else 0
-            if code == 4403:
-                log.error("the appliance refuses this agent; register it again")  # noqa: TRY400 (no trace needed)
-                return False
-            log.info("the connection to the appliance was lost")
-            return True
+            return self._closed(closed)
         except UntrustedCertificateError as error:
-            log.error("the appliance is not trusted: %s", error)  # noqa: TRY400 (no trace needed)
+            self._complain(logging.ERROR, "the appliance is not trusted", error)
+            return False
+        except msgspec.MsgspecError:
+            self._complain(logging.ERROR, "the appliance sent something that is no message")
             return False
         except (OSError, InvalidHandshake, InvalidMessage, TimeoutError) as error:
-            log.debug("the appliance cannot be reached: %s", error)
+            self._complain(logging.WARNING, "the appliance cannot be reached", error)
             return False
         return True
+
+    def _closed(self, closed: ConnectionClosed) -> bool:
+        """Say why the connection has ended; return whether it was a good one."""
+        match closed.rcvd.code if closed.rcvd is not None else 0:
+            case code if code == REFUSED:
+                self._complain(logging.ERROR, "the appliance refuses this agent; register it again")
+            case code if code == REPLACED:
+                self._complain(logging.ERROR, "another process has connected as this agent")
+            case code if code == UNREADABLE:
+                self._complain(logging.ERROR, "the appliance does not understand this agent; update it")
+            case _:
+                log.info("the connection to the appliance was lost")
+                return True
+        return False
+
+    def _complain(self, level: int, trouble: str, error: Exception | None = None) -> None:
+        """Log what is wrong once, not with each try."""
+        detail = f": {str(error) or type(error).__name__}" if error is not None else ""
+        log.log(logging.DEBUG if trouble == self._trouble else level, "%s%s", trouble, detail)
+        self._trouble = trouble
 
     def _tls(self) -> ssl.SSLContext:
         context = tls_context(PinnedCertificate(""))
@@ -170,7 +234,7 @@ class AgentService:
             raise UntrustedCertificateError("The certificate is not the one that was pinned at registration.")
 
     async def _serve(self, connection: ClientConnection) -> None:
-        self._connection = connection
+        self._connection, self._trouble = connection, ""
         helpers = [
             asyncio.create_task(self._tell_progress(connection)),
             asyncio.create_task(self._report_host(connection)),
@@ -213,8 +277,8 @@ class AgentService:
     def _ended(self, outcome: Outcome) -> None:
         with self._news_lock:
             self._news.pop(outcome.id, None)
-        with contextlib.suppress(RuntimeError):  # the loop has ended: the journal has it
-            asyncio.run_coroutine_threadsafe(self._send_outcome(outcome), self._loop)
+        # If that comes to nothing, the journal has it.
+        soon(self._loop, self._send_outcome(outcome))
 
     async def _send_outcome(self, outcome: Outcome) -> None:
         if self._connection is not None:
@@ -257,10 +321,12 @@ class AgentService:
             await asyncio.sleep(_RENEW_CHECK_S)
 
     def _renewed(self, certificate: str) -> None:
-        if self._pending_key is not None:
-            write_private(self._state / CERTIFICATE, self._pending_key + certificate.encode())
-            self._pending_key = None
-            log.info("the certificate of this agent was renewed")
+        key, self._pending_key = self._pending_key, None
+        if key is None or not belongs_to(certificate.encode(), key):
+            log.warning("the appliance sent a certificate that was not asked for")
+            return
+        write_private(self._state / CERTIFICATE, key + certificate.encode())
+        log.info("the certificate of this agent was renewed")
 
     def _take_pins(self, pins: tuple[str, ...]) -> None:
         merged = tuple(dict.fromkeys((*self._settings.pins, *pins)))

@@ -35,3 +35,13 @@ class AgentSilentError(SekisoError):
     brief = "The agent {agent} did not answer within {timeout_s} seconds."
     why = "It was asked for {method}."
     resolution = "Look at the log of the agent's service on its host."
+
+
+class RemoteError(SekisoError):
+    """An error of a class that only the agent knows, with its own texts. Params: brief, why, resolution."""
+
+    code = "agent.remote"
+    family = Family.INTERNAL
+    brief = "{brief}"
+    why = "{why}"
+    resolution = "{resolution}"

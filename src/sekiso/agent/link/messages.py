@@ -10,6 +10,10 @@ import msgspec
 MAX_BYTES = 16 << 20
 PING_S = 10.0
 PONG_S = 20.0
+#: Why the appliance closes a connection (WebSocket close codes 4000 to 4999 are an application's own).
+UNREADABLE = 4400
+REFUSED = 4403
+REPLACED = 4409
 
 
 class Hello(msgspec.Struct, tag="hello", frozen=True):

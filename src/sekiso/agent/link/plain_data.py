@@ -9,8 +9,10 @@ import msgspec
 from sekiso.agent import errors as agent_errors
 from sekiso.agent.contract import METHODS
 from sekiso.agent.handlers import errors as handler_errors
-from sekiso.compositing.jobs.errors import error_from_dict
-from sekiso.errors import SekisoError
+from sekiso.agent.handlers.errors import MethodUnknownError
+from sekiso.agent.link.errors import RemoteError
+from sekiso.compositing.jobs.errors import EngineCrashedError, error_from_dict
+from sekiso.errors import SekisoError, fill
 from sekiso.hypervisors import errors as hypervisor_errors
 from sekiso.transfer import errors as transfer_errors
 
@@ -35,16 +37,35 @@ def params_of(method: str, data: dict[str, Any]) -> Any:
 
 
 def result_of(method: str, data: dict[str, Any]) -> Any:
-    """Return the result of a method; errors as for `params_of`."""
+    """Return the result of a method.
+
+    Raises:
+        MethodUnknownError: the data are not its result: the agent is of another version.
+    """
     kind: Any = METHODS[method].result
-    return msgspec.convert(data, kind)
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.MsgspecError as error:
+        raise MethodUnknownError(method=method) from error
 
 
 def error_data(error: SekisoError) -> dict[str, Any]:
     """Return an error as plain data."""
-    return {**error.to_dict(), "text": error.render()}
+    parts = [fill(text, error.params) for text in (error.brief, error.why, error.resolution)]
+    return {**error.to_dict(), "text": error.render(), "parts": parts}
 
 
 def error_of(method: str, data: dict[str, Any]) -> SekisoError:
-    """Return an error as it was at the agent."""
-    return error_from_dict(data, work=f"command {method}")
+    """Return an error as it was at the agent; one of an unknown class keeps its texts."""
+    error = error_from_dict(data, work=f"command {method}")
+    if isinstance(error, EngineCrashedError) and data.get("code") != EngineCrashedError.code:
+        brief, why, resolution, *_ = *_texts(data), "", "", ""
+        return RemoteError(brief=brief, why=why, resolution=resolution)
+    return error
+
+
+def _texts(data: dict[str, Any]) -> list[str]:
+    try:
+        return msgspec.convert(data.get("parts"), list[str])
+    except msgspec.ValidationError:
+        return [str(data.get("text", ""))]
