@@ -56,7 +56,7 @@ from sekiso.services.probes import Probes
 from sekiso.services.tasks import TaskService
 from sekiso.services.templates import TemplateService, TemplateWish
 from sekiso.services.users import UserService
-from sekiso.store.database.database import Database
+from sekiso.store.database.database import Database, open_database, sqlite_url
 from sekiso.store.layers import LayerStore
 from sekiso.tasks.flows.publish_image import picture_path
 from sekiso.tasks.memory import MemoryEngine
@@ -148,6 +148,15 @@ class MemoryAgents:
                 return Done()
 
 
+_apps: list[Any] = []
+
+
+def _default_app(services: Services) -> Any:
+    if not _apps:
+        _apps.append(create_app(services))
+    return _apps[0]
+
+
 @dataclass
 class World:
     """What a test works with."""
@@ -157,10 +166,14 @@ class World:
     agents: MemoryAgents
     engine: MemoryEngine
     services: Services
-    identities: dict[str, str]
 
     def app(self, settings: WebSettings | None = None) -> Any:
-        return create_app(self.services, settings=settings)
+        if settings is not None:
+            return create_app(self.services, settings=settings)
+        # Making one takes longer than most tests; the services are all that differs.
+        app = _default_app(self.services)
+        app.state.services = self.services
+        return app
 
     def client(self, role: Role | None = None, settings: WebSettings | None = None) -> TestClient:
         """A client of the API; logged in by an API token if a role is given."""
@@ -181,6 +194,10 @@ class World:
         answer = client.post(f"{ROOT}/session", json={"name": role.value, "password": PASSWORD})
         client.headers[CSRF_HEADER] = answer.json()["csrf"]
         return client
+
+    def close(self) -> None:
+        self.engine.close()
+        self.db.close()
 
     def add_task(self, task_id: str, state: TaskState = TaskState.QUEUED, **changes: Any) -> None:
         self.engine.start(
@@ -243,8 +260,9 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return found
 
 
-def make_world(state: Path, db: Database) -> World:
-    """Put services together over an empty database, and fill it."""
+def make_world(state: Path) -> World:
+    """Put services together over a state folder with a database."""
+    db = open_database(sqlite_url(state / "sekiso.db"))
     agents = MemoryAgents(state)
     engine = MemoryEngine(db)
     core = Core(db, agents, engine, state)
@@ -269,22 +287,22 @@ def make_world(state: Path, db: Database) -> World:
         register=Registrar(db, authority, link_port=lambda: 8444).accept,
         uploads=state / "uploads",
     )
-    world = World(state, db, agents, engine, services, {})
-    _fill(world, store)
-    return world
+    return World(state, db, agents, engine, services)
 
 
-def _fill(world: World, store: LayerStore) -> None:
+def fill(world: World) -> None:
+    """Put something of every kind into an empty world."""
     services, db = world.services, world.db
+    store = LayerStore(world.state / "layers")
     for role in ROLES:
         services.users.add(APPLIANCE, role.value, PASSWORD, role)
     with db.begin() as work:
         work.agents.add(AgentRecord("a-1", "hv01", "1" * 64, inventory=INVENTORY, registered_s=NOW_S))
         work.agents.add(AgentRecord("a-2", "spare", "2" * 64, registered_s=NOW_S))
     configuration = services.configurations.create(APPLIANCE, "hyperv", settings(name="prod"))
-    for name in ("os", "app"):
-        world.identities[name] = store.adopt(_layer_file(world.state / f"{name}.wim", name))
-    _fill_library(world, configuration.id)
+    kinds = (LayerKind.OS, LayerKind.APP)
+    identities = {k: store.adopt(_layer_file(world.state / f"{k}.wim", k)) for k in kinds}
+    _fill_library(world, configuration.id, identities)
     wish = TemplateWish("web", "prod", "v-os", ("v-app",))
     template = services.templates.create(APPLIANCE, wish)
     with db.begin() as work:
@@ -320,14 +338,15 @@ def _fill(world: World, store: LayerStore) -> None:
     )
 
 
-def _layer_file(out: Path, name: str) -> Path:
+def _layer_file(out: Path, kind: LayerKind) -> Path:
+    name = kind.value
     root, data = new_root(), {bytes(range(20)): b""}
     assert root.children is not None
     root.children[name] = Node(name)
-    return write_layer(out, LayerTree(name, root), {**data, bytes(20): b""})
+    return write_layer(out, LayerTree(name, root), {**data, bytes(20): b""}, kind=kind)
 
 
-def _fill_library(world: World, configuration_id: str) -> None:
+def _fill_library(world: World, configuration_id: str, identities: dict[LayerKind, str]) -> None:
     ready, editing = VersionState.DEPLOYABLE, VersionState.EDITING
     facts = PackagingFacts(configuration_id, "a-1", STORAGE, "m-7", "nginx 1.1")
     layers = (
@@ -336,10 +355,10 @@ def _fill_library(world: World, configuration_id: str) -> None:
     )
     one = Generation.ONE
     versions = (
-        VersionRecord("v-os", "l-os", "12", "", ready, one, world.identities["os"], created_s=NOW_S),
-        VersionRecord("v-os2", "l-os", "13", "", ready, one, world.identities["os"], created_s=NOW_S + 1),
+        VersionRecord("v-os", "l-os", "12", "", ready, one, identities[LayerKind.OS], created_s=NOW_S),
+        VersionRecord("v-os2", "l-os", "13", "", ready, one, identities[LayerKind.OS], created_s=NOW_S + 1),
         VersionRecord(
-            *("v-app", "l-app", "1.0", "", ready, one, world.identities["app"]),
+            *("v-app", "l-app", "1.0", "", ready, one, identities[LayerKind.APP]),
             base_version_ids=("v-os",),
             created_s=NOW_S + 2,
         ),
