@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 from argon2 import PasswordHasher
 
 from sekiso import __version__
 from sekiso.agent.contract import (
-    METHODS,
     CacheFacts,
     Done,
     ProbeTransferParams,
@@ -24,9 +23,9 @@ from sekiso.agent.contract import (
     StorageProbeResult,
 )
 from sekiso.agent.granting import TransferAccess
+from sekiso.agent.link.dispatch import Dispatcher
 from sekiso.agent.link.errors import AgentOfflineError, AgentUnknownError
-from sekiso.agent.link.plain_data import error_data, error_of, params_of, plain, result_of
-from sekiso.errors import SekisoError
+from sekiso.agent.memory import MemoryAgents
 from sekiso.model.connector import AgentInventory, SwitchItem, TemplateVm, VolumeItem
 from sekiso.model.library import AgentRecord, AuditEntry, Role
 from sekiso.model.machine import Firmware
@@ -90,12 +89,6 @@ GOOD: Mapping[str, Any] = {
 Answer = Callable[[Any], Any]
 
 
-class Dispatcher(Protocol):
-    """What carries out the methods of an agent, such as `agent.handlers.dispatcher.Handlers`."""
-
-    def run(self, method: str, params: Any, *, command_id: str, progress: Progress = NO_PROGRESS) -> Any: ...
-
-
 class Script:
     """An agent's answers, by method; those that a test does not give are those of a healthy host."""
 
@@ -135,12 +128,24 @@ class Script:
 
 
 class ScriptedAgents:
-    """`AgentPort` in one process; everything passes through the data that the link carries."""
+    """`AgentPort` over `MemoryAgents`: agents may be added, and what they were asked is kept.
+
+    Attributes:
+        dispatchers: what carries out the commands of each agent.
+        offline: agents that are not connected.
+        calls: agent, method and parameters of every command, in order.
+    """
 
     def __init__(self) -> None:
         self.dispatchers: dict[str, Dispatcher] = {}
         self.offline: set[str] = set()
         self.calls: list[tuple[str, str, Any]] = []
+        self._agents: dict[str, MemoryAgents] = {}
+
+    def add(self, agent_id: str, dispatcher: Dispatcher) -> None:
+        """Connect one more agent."""
+        self.dispatchers[agent_id] = dispatcher
+        self._agents[agent_id] = MemoryAgents({agent_id: dispatcher})
 
     def call(
         self,
@@ -152,27 +157,28 @@ class ScriptedAgents:
         progress: Progress = NO_PROGRESS,
         timeout_s: float | None = None,
     ) -> Any:
+        """See `AgentPort`; nobody waits for an agent that is away."""
         self.calls.append((agent_id, method, params))
-        if agent_id not in self.dispatchers:
+        if agent_id not in self._agents:
             raise AgentUnknownError(agent=agent_id)
         if agent_id in self.offline:
             raise AgentOfflineError(agent=agent_id)
-        assert isinstance(params, METHODS[method].params)
-        sent = params_of(method, plain(params))
-        try:
-            found = self.dispatchers[agent_id].run(
-                method, sent, command_id=command_id or new_id(), progress=progress
-            )
-        except SekisoError as error:
-            raise error_of(method, error_data(error)) from None
-        return result_of(method, plain(found))
+        return self._agents[agent_id].call(
+            agent_id, method, params, command_id=command_id, progress=progress, timeout_s=timeout_s
+        )
 
     def online(self) -> Sequence[str]:
+        """See `AgentPort`."""
         return sorted(self.dispatchers.keys() - self.offline)
 
     def asked(self, method: str) -> list[Any]:
         """Return the parameters that a method was called with."""
         return [params for _, called, params in self.calls if called == method]
+
+    def close(self) -> None:
+        """Let every agent stop."""
+        for agents in self._agents.values():
+            agents.close()
 
 
 @dataclass
@@ -225,7 +231,7 @@ class Appliance:
         )
         with self.db.begin() as work:
             work.agents.add(record)
-        self.agents_port.dispatchers[record.id] = dispatcher or Script(self.grants, inventory or HOST)
+        self.agents_port.add(record.id, dispatcher or Script(self.grants, inventory or HOST))
         if not online:
             self.agents_port.offline.add(record.id)
         return record
@@ -288,6 +294,7 @@ def open_appliance(
     try:
         yield _assemble(core, db, port, engine, clock, access, store)
     finally:
+        port.close()
         engine.close()
         db.close()
 
