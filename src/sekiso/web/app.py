@@ -54,6 +54,8 @@ def create_app(services: Services, *, settings: WebSettings | None = None) -> Fa
     app.state.services = services
     #: For what waits long: it must not take the threads that everything else needs.
     app.state.waiting = anyio.CapacityLimiter(settings.waiting)
+    #: Each look at a password takes a lot of memory, on purpose.
+    app.state.logins = anyio.CapacityLimiter(settings.logins)
     for router in (*OPEN_ROUTERS, *ROUTERS):
         app.include_router(router, prefix=ROOT)
     add_handlers(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,7 +95,17 @@ def problem_of(error: SekisoError, language: str) -> dict[str, Any]:
     }
 
 
-def problem_response(error: SekisoError, language: str) -> JSONResponse:
+class ProblemResponse(JSONResponse):
+    """A problem document. What it quotes from a request may be no proper text."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """Return the document as bytes."""
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def problem_response(error: SekisoError, language: str) -> ProblemResponse:
     """Return an error as an answer."""
     status = status_of(error)
     headers = {"Content-Language": language}
@@ -105,7 +116,7 @@ def problem_response(error: SekisoError, language: str) -> JSONResponse:
     elif status == 413:
         # What is still on its way would be read in vain.
         headers["Connection"] = "close"
-    return JSONResponse(problem_of(error, language), status, headers, MEDIA_TYPE)
+    return ProblemResponse(problem_of(error, language), status, headers)
 
 
 def _violations(error: SekisoError) -> Sequence[Violation]:

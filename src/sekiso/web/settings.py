@@ -14,9 +14,11 @@ class WebSettings:
         body_limit_bytes: largest body of a request.
         upload_limit_bytes: largest file that a user uploads.
         waiting: how many requests may wait for tasks, or watch tests, at once; the others queue for it.
+        logins: how many passwords are looked at, at once; the others queue for it.
     """
 
     hosts: tuple[str, ...] = ()
     body_limit_bytes: int = 1 << 20
     upload_limit_bytes: int = 2 << 30
     waiting: int = 100
+    logins: int = 4

@@ -51,7 +51,7 @@ async def _coming(rows: Iterator[CheckResult], limiter: anyio.CapacityLimiter) -
             rows.close()
 
 
-async def _lines(request: Request, coming: AsyncIterator[CheckResult], language: str) -> AsyncIterator[str]:
+async def _lines(request: Request, coming: AsyncIterator[CheckResult], language: str) -> AsyncIterator[bytes]:
     try:
         async for row in coming:
             yield _line(_plain(row, language))
@@ -66,5 +66,5 @@ def _plain(row: CheckResult, language: str) -> dict[str, Any]:
     return msgspec.to_builtins(shown_check(row, language))
 
 
-def _line(data: dict[str, Any]) -> str:
-    return json.dumps(data, ensure_ascii=False) + "\n"
+def _line(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

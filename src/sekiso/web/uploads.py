@@ -150,6 +150,8 @@ def _check_member(member: tarfile.TarInfo) -> None:
     name = member.name
     parts = name.split("/")
     shown = name[:200].encode("utf-8", "replace").decode()
+    if member.size < 0:
+        raise UploadRefusedError(reason=_NO_TAR, remedy=_PACK_AGAIN)
     if not (member.isreg() or member.isdir()) or member.issparse():
         raise UploadRefusedError(
             reason=f"{shown} in it is neither a file nor a folder.", remedy="Leave links and devices out."

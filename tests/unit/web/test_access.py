@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+
+import httpx
 import pytest
 
 from sekiso.model.library import Role
 from sekiso.services.core import APPLIANCE
-from sekiso.services.users import MAX_FAILURES
+from sekiso.services.users import MAX_FAILURES, Session
 from sekiso.web.auth import COOKIE, CSRF_HEADER
+from sekiso.web.settings import WebSettings
 
 from .world import PASSWORD, ROOT, World, problem
 
@@ -130,3 +136,32 @@ def test_a_form_of_another_page_is_no_login(world: World, kind: str) -> None:
     content = b'{"name": "administrator", "password": "a long password"}'
     answer = world.client().post(f"{ROOT}/session", content=content, headers={"Content-Type": kind})
     problem(answer, 422, "request.invalid")
+
+
+def test_few_passwords_are_looked_at_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, most, lock = 0, 0, threading.Lock()
+    check = world.services.users.login
+
+    def slow(name: str, password: str) -> Session:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        try:
+            return check(name, password)
+        finally:
+            with lock:
+                now -= 1
+
+    monkeypatch.setattr(world.services.users, "login", slow)
+    app = world.app(WebSettings(logins=2))
+
+    async def many() -> list[int]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="https://appliance.example") as client:
+            answers = [client.post(f"{ROOT}/session", json=LOGIN) for _ in range(8)]
+            return [answer.status_code for answer in await asyncio.gather(*answers)]
+
+    assert asyncio.run(many()) == [200] * 8
+    assert most == 2

@@ -138,3 +138,12 @@ def test_the_place_of_a_mistake_is_named(world: World) -> None:
     found = problem(answer, 400, "connector.document")
     assert found["errors"][0]["field"] == "/"
     assert "twice" in found["errors"][0]["reason"]
+
+
+@pytest.mark.parametrize("content", [b'{"\\ud800": 1, "\\ud800": 2}', b'"\\ud800": 1\n"\\ud800": 2'])
+@pytest.mark.parametrize("media_type", ["application/json", "application/yaml"])
+def test_no_text_is_quoted_as_it_is(world: World, content: bytes, media_type: str) -> None:
+    client = world.client(Role.ADMINISTRATOR)
+    url = f"{ROOT}/connector-configurations/apply"
+    answer = client.post(url, content=content, headers={"Content-Type": media_type})
+    problem(answer, 400, "connector.document")

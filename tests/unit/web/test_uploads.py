@@ -115,6 +115,14 @@ def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         uploads.check_run_once(path)
 
 
+def test_a_size_that_leads_back_is_refused(tmp_path: Path) -> None:
+    back = member("x", tarfile.REGTYPE, pax_headers={"size": "-1024"})
+    path = tmp_path / "x.tar"
+    path.write_bytes(back.tobuf(tarfile.PAX_FORMAT) + tar_of(SCRIPT))
+    with pytest.raises(UploadRefusedError):
+        uploads.check_run_once(path)
+
+
 @given(st.data())
 def test_damaged_files_are_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -25,7 +25,8 @@ _EXPORTED: Responses = {
     200: {
         "description": "The documents.",
         "content": {
-            _YAML: {"schema": {"type": "string"}},
+            # A stream of documents: no schema can say that.
+            _YAML: {},
             _JSON: {"schema": {"type": "array", "items": _DOCUMENT}},
         },
     }
@@ -36,7 +37,7 @@ _APPLIED: dict[str, Any] = {
         "description": "Documents as YAML or JSON: at most 1 MiB, without aliases, no key twice.",
         "content": {
             _JSON: {"schema": {"anyOf": [_DOCUMENT, {"type": "array", "items": _DOCUMENT}]}},
-            _YAML: {"schema": {"type": "string"}},
+            _YAML: {"schema": _DOCUMENT},
         },
     }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anyio import to_thread
 from fastapi import Request, Response
 
 from sekiso.model.library import Role
@@ -48,9 +49,11 @@ class WhoIsThis:
 
 
 @open_router.post("/session", operation_id="log_in")
-def log_in(body: Login, response: Response, use: Use) -> SessionOpened:
+async def log_in(body: Login, request: Request, response: Response, use: Use) -> SessionOpened:
     """Log in. The session comes as a cookie; changes need the answered value as header X-Sekiso-CSRF."""
-    session = use.users.login(body.name, body.password)
+    session = await to_thread.run_sync(
+        use.users.login, body.name, body.password, limiter=request.app.state.logins
+    )
     response.set_cookie(COOKIE, session.secret, secure=True, httponly=True, samesite="strict", path="/")
     return SessionOpened(csrf_of(session.secret), session.actor.name, session.actor.role, session.expires_s)
 
