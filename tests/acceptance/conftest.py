@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from script.lib.estate import Estate
+
+from sekiso.hypervisors.qemu.driver import QemuDriver
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY = "512M"
@@ -66,6 +69,13 @@ cat > /etc/sekiso/report.d/{name} <<'HOOK'
 HOOK
 chmod 755 /etc/sekiso/report.d/{name}
 """
+
+
+def turn_all_off(estate: Estate) -> None:
+    """Turn off what a test that failed has left running."""
+    driver = QemuDriver(estate.machines)
+    for machine in driver.list_machines():
+        driver.turn_off(machine.id)
 
 
 @dataclass(frozen=True)

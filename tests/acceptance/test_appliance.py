@@ -19,7 +19,7 @@ from script.lib.estate import Estate
 from sekiso.agent import pki
 from sekiso.agent.settings import load_settings
 
-from .conftest import HOOK, ROOT, build_deb
+from .conftest import HOOK, ROOT, build_deb, turn_all_off
 
 pytestmark = [pytest.mark.boot, pytest.mark.root]
 
@@ -65,7 +65,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, guest_cache: Path) -> Iterat
         yield World(estate, _main_job(estate, folder, source))
     finally:
         estate.close()
-        subprocess.run(["pkill", "-9", "-f", f"qemu-system.*{folder}"], check=False)
+        turn_all_off(estate)
 
 
 def _main_job(estate: Estate, folder: Path, source: Path) -> dict[str, dict[str, Any]]:
@@ -100,8 +100,10 @@ def _main_job(estate: Estate, folder: Path, source: Path) -> dict[str, dict[str,
     marked = once(
         folder / "gen2", HOOK.format(name="05-os", body="echo patched") + "echo patched > /etc/patched\n"
     )
+    platform = once(folder / "platform", HOOK.format(name="90-platform", body="echo on top"))
     with ThreadPoolExecutor(2) as pool:
         for job in (
+            pool.submit(_layer, estate, "tools", platform, OFFLOAD2, kind="platform"),
             pool.submit(_version, estate, "alpha", "2", second, PLAIN),
             # The user's document: a generation 1 OS layer gets a generation 2 version.
             pool.submit(_version, estate, "Debian", "12 gen2", marked, OFFLOAD2),
@@ -109,14 +111,15 @@ def _main_job(estate: Estate, folder: Path, source: Path) -> dict[str, dict[str,
             job.result()
     apps = ("--app", "alpha:2", "--app", "beta:1", "--boot-test")
     estate.run("template", "create", "one", "--connector", PLAIN, "--os", "Debian:12", *apps)
-    estate.run("template", "create", "two", "--connector", OFFLOAD2, "--os", "Debian:12 gen2", *apps)
+    words = ("--connector", OFFLOAD2, "--os", "Debian:12 gen2", "--platform", "tools")
+    estate.run("template", "create", "two", *words, *apps)
     estate.run("image", "publish", "one", "two", "--quiet")
     every = [i["image"] for i in estate.json("image", "list")["images"]]
     return {image["template_name"]: image for image in every}
 
 
-def _layer(estate: Estate, name: str, script: Path, connector: str) -> None:
-    words = ("layer", "create", name, "--kind", "app", "--version", "1", "--os", "Debian:12")
+def _layer(estate: Estate, name: str, script: Path, connector: str, *, kind: str = "app") -> None:
+    words = ("layer", "create", name, "--kind", kind, "--version", "1", "--os", "Debian:12")
     estate.run(*words, "--connector", connector, "--run-once", script, "--auto-finalize", "--quiet")
 
 
@@ -151,6 +154,8 @@ def test_an_os_layer_of_generation_1_got_a_generation_2_version(world: World) ->
     versions = world.estate.json("layer", "show", "Debian")["versions"]
     assert [v["version"]["generation"] for v in versions] == [1, 2]
     assert "patched" in said(world.images["two"])["05-os"]
+    # A generation 2 platform layer goes with app layers that were made on generation 1 machines.
+    assert "on top" in said(world.images["two"])["90-platform"]
     assert "05-os" not in said(world.images["one"])
 
 

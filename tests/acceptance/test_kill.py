@@ -8,7 +8,6 @@ those of the code, not of a list.
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from script.lib.estate import Estate, EstateError
 
 from ..integration.compositing.systems import fill_system, make_disk
+from .conftest import turn_all_off
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root]
 
@@ -84,7 +84,7 @@ def estate(tmp_path: Path) -> Iterator[Estate]:
         yield made
     finally:
         made.close()
-        subprocess.run(["pkill", "-9", "-f", f"qemu-system.*{tmp_path}"], check=False)
+        turn_all_off(made)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ _MAX_TOKEN_CHARS = 1000
 
 @click.command("register", cls=SekisoCommand)
 @click.option("--appliance", "url", required=True, help="Address of the appliance, https://host:port.")
-@click.option("--name", type=Name(), default="", help="Name of the agent (default: the host's).")
+@click.option("--name", type=Name(), help="Name of the agent (default: the host's).")
 @_STATE
 @click.option(
     "--storage",
@@ -39,7 +39,7 @@ _MAX_TOKEN_CHARS = 1000
 )
 @json_option
 def register_command(
-    url: str, name: str, state: Path | None, storage: Path | None, token_file: Path | None, as_json: bool
+    url: str, name: str | None, state: Path | None, storage: Path | None, token_file: Path | None, as_json: bool
 ) -> None:
     """Register this machine as an agent, with a one-time token.
 
@@ -49,7 +49,7 @@ def register_command(
     from sekiso.agent.settings import default_agent_state  # noqa: PLC0415 (as above)
 
     folder = (state or default_agent_state()).resolve()
-    made = register(url, _token(token_file), folder, storage=storage or folder / "machines", name=name)
+    made = register(url, _token(token_file), folder, storage=storage or folder / "machines", name=name or "")
     if as_json:
         print_json({"agent_id": made.agent_id, "name": made.name, "appliance": made.appliance_url})
         return

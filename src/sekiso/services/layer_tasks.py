@@ -384,7 +384,10 @@ class LayerTasks(LayerLibrary):
     ) -> TaskRecord:
         subjects = [version_subject(layer, version), subject(layer)]
         if site is not None:
-            subjects.append(Subject(SubjectKind.CONFIGURATION, site.configuration_id, ""))
+            with self.core.db.read() as work:
+                found = work.configurations.find(site.configuration_id)
+            name = found.name if found is not None else ""
+            subjects.append(Subject(SubjectKind.CONFIGURATION, site.configuration_id, name))
         return self.core.tasks.start(
             NewTask(
                 id=task_id or new_id(),
