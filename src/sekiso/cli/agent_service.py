@@ -39,7 +39,12 @@ _MAX_TOKEN_CHARS = 1000
 )
 @json_option
 def register_command(
-    url: str, name: str | None, state: Path | None, storage: Path | None, token_file: Path | None, as_json: bool
+    url: str,
+    name: str | None,
+    state: Path | None,
+    storage: Path | None,
+    token_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Register this machine as an agent, with a one-time token.
 
