@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -96,6 +95,14 @@ class RegistrationAnswer:
     link_port: int
 
 
+class _Problem(msgspec.Struct, frozen=True):
+    """The parts of an `application/problem+json` that are read here (RFC 9457)."""
+
+    code: str = ""
+    title: str = ""
+    detail: str = ""
+
+
 class Registrar:
     """The appliance's side."""
 
@@ -160,9 +167,7 @@ class Registrar:
         return RegistrationAnswer(agent_id, name, issued.pem.decode(), self._link_port())
 
 
-def register(
-    appliance_url: str, token: str, state: Path, *, storage: Path, name: str = "", hypervisor: str = "qemu"
-) -> AgentSettings:
+def register(appliance_url: str, token: str, state: Path, *, storage: Path, name: str = "") -> AgentSettings:
     """Register this machine's agent; an earlier registration is replaced once the new one holds.
 
     Args:
@@ -171,7 +176,6 @@ def register(
         state: state folder of the agent.
         storage: folder where its hypervisor keeps machines.
         name: name it wants.
-        hypervisor: which hypervisor it drives.
 
     Raises:
         RuleError: the address or the token is malformed.
@@ -205,7 +209,6 @@ def register(
         agent_id=answer.agent_id,
         name=answer.name,
         storage=str(storage.resolve()),
-        hypervisor=hypervisor,
     )
     # Key and certificate are one file: one is never without the other.
     write_private(state / CERTIFICATE, key_pem(key) + answer.certificate.encode())
@@ -255,12 +258,12 @@ def _ask(host: str, port: int, pin: str, request: RegistrationRequest, url: str)
 
 def _raise_refusal(content: bytes, status: int, url: str) -> None:
     try:
-        problem: dict[str, Any] = json.loads(content)
-    except ValueError:
-        problem = {}
-    if problem.get("code") == TokenRefusedError.code:
+        problem = msgspec.json.decode(content, type=_Problem)
+    except (msgspec.MsgspecError, RecursionError):
+        problem = _Problem()
+    if problem.code == TokenRefusedError.code:
         raise TokenRefusedError
-    said = " ".join(str(problem.get(key, "")) for key in ("title", "detail")).strip()
+    said = f"{problem.title} {problem.detail}".strip()
     raise RegistrationFailedError(appliance=url, reason=said or f"It answered with HTTP status {status}.")
 
 

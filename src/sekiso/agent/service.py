@@ -67,6 +67,7 @@ _RENEW_CHECK_S = 3600.0
 _STOP_S = 10.0
 _CLOSE_S = 2.0
 _LOCK, _LOCK_S = "lock", 0.5
+_LAST_S = 0.05
 
 
 class AgentService:
@@ -130,6 +131,8 @@ class AgentService:
             while not self._stopped.is_set():
                 await self._until_stopped(self._connect_for_ever())
         finally:
+            # A connection that was just being made is closed in the next rounds of the loop.
+            await asyncio.sleep(_LAST_S)
             os.close(lock)
 
     async def _lock(self) -> int:
@@ -189,7 +192,7 @@ class AgentService:
         except UntrustedCertificateError as error:
             self._complain(logging.ERROR, "the appliance is not trusted", error)
             return False
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             self._complain(logging.ERROR, "the appliance sent something that is no message")
             return False
         except (OSError, InvalidHandshake, InvalidMessage, TimeoutError) as error:
@@ -231,6 +234,7 @@ class AgentService:
         shown = connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         found = x509.load_der_x509_certificate(shown).fingerprint(hashes.SHA256()).hex()
         if found not in self._settings.pins:
+            connection.transport.abort()
             raise UntrustedCertificateError("The certificate is not the one that was pinned at registration.")
 
     async def _serve(self, connection: ClientConnection) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -34,12 +35,12 @@ class AgentSettings:
 
     appliance_url: str
     host: str
-    link_port: int
+    link_port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
     pins: tuple[str, ...]
     agent_id: str
     name: str
     storage: str
-    hypervisor: str = "qemu"
+    hypervisor: Literal["qemu"] = "qemu"
 
 
 def load_settings(state: Path) -> AgentSettings:
@@ -57,9 +58,18 @@ def load_settings(state: Path) -> AgentSettings:
             what="The registration of this agent", name=path, remedy="Register it: sekiso agent register"
         ) from None
     try:
-        return msgspec.json.decode(raw, type=AgentSettings)
+        return _decoded(raw)
     except msgspec.MsgspecError as error:
         raise DamagedInputError(path=path, offset=0, reason=f"It is no agent.json: {error}") from error
+
+
+def _decoded(raw: bytes) -> AgentSettings:
+    settings = msgspec.json.decode(raw, type=AgentSettings)
+    # A name that is written wrongly would go unnoticed otherwise: some values may be left out.
+    unknown = msgspec.json.decode(raw, type=dict[str, Any]).keys() - {f.name for f in fields(settings)}
+    if unknown:
+        raise msgspec.ValidationError(f"Object contains unknown field {min(unknown)!r}")
+    return settings
 
 
 def save_settings(state: Path, settings: AgentSettings) -> None:

@@ -256,7 +256,7 @@ class Hub:
                 if time.monotonic() - seen > _SEEN_S:
                     seen = time.monotonic()
                     await asyncio.to_thread(self._ledger.seen, record.id)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             log.warning("agent %s sent something that is no message", record.name)
             await connection.close(UNREADABLE, "no message")
 

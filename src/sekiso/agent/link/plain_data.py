@@ -57,11 +57,18 @@ def error_data(error: SekisoError) -> dict[str, Any]:
 
 def error_of(method: str, data: dict[str, Any]) -> SekisoError:
     """Return an error as it was at the agent; one of an unknown class keeps its texts."""
-    error = error_from_dict(data, work=f"command {method}")
+    try:
+        error = error_from_dict(data, work=f"command {method}")
+    except TypeError:  # parameters that no error has
+        return _remote(data)
     if isinstance(error, EngineCrashedError) and data.get("code") != EngineCrashedError.code:
-        brief, why, resolution, *_ = *_texts(data), "", "", ""
-        return RemoteError(brief=brief, why=why, resolution=resolution)
+        return _remote(data)
     return error
+
+
+def _remote(data: dict[str, Any]) -> RemoteError:
+    brief, why, resolution, *_ = *_texts(data), "", "", ""
+    return RemoteError(brief=brief, why=why, resolution=resolution)
 
 
 def _texts(data: dict[str, Any]) -> list[str]:
