@@ -16,6 +16,8 @@ MAX_NAME_CHARS = 64
 MAX_NOTES_CHARS = 4000
 #: Names become names of files, machines and WIM images.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+#: Names of devices on Windows, whatever follows a full stop. Source: "Naming Files, Paths, and Namespaces".
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]) *(\..*)?", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def check_name(field: str, name: str) -> str:
     """Return a name that can be used.
 
     Raises:
-        RuleError: it is empty, too long, or has characters that a file name cannot have.
+        RuleError: it is empty, too long, cannot be the name of a file, or is that of a device on Windows.
     """
     if (
         not name
@@ -52,6 +54,10 @@ def check_name(field: str, name: str) -> str:
                 "and no full stop at its end."
             ),
             remedy="Choose another name.",
+        )
+    if _DEVICE.fullmatch(name):
+        raise RuleError(
+            field=field, reason="On Windows this is the name of a device.", remedy="Choose another name."
         )
     return name
 
