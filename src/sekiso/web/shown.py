@@ -5,10 +5,10 @@ Services speak English; texts are translated here, by themselves, as everywhere.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sekiso.compositing.jobs.errors import error_from_dict
-from sekiso.connectors.checks import CheckResult
+from sekiso.connectors.checks import CHECKS, CheckResult, CheckStatus
 from sekiso.i18n import translate
 from sekiso.model.machine import Violation
 from sekiso.model.task import LogLine, TaskRecord
@@ -40,10 +40,39 @@ def shown_line(line: LogLine, language: str) -> LogLine:
     return replace(line, text=translate(line.text, language))
 
 
-def shown_check(row: CheckResult, language: str) -> CheckResult:
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One row of a test.
+
+    Attributes:
+        code: stable name of the check.
+        title: its name.
+        status: its outcome.
+        detail: what was found, or why it was skipped.
+        what_to_do: what a person can do; empty unless it failed.
+        fields: the settings that it is about, where it failed by a rule.
+    """
+
+    code: str
+    title: str
+    status: CheckStatus
+    detail: str
+    what_to_do: str
+    fields: tuple[str, ...]
+
+
+_TITLES = {check.code: check.title for check in CHECKS}
+
+
+def shown_check(row: CheckResult, language: str) -> CheckRow:
     """Return a row of a test as it is shown."""
-    return replace(
-        row, detail=translate(row.detail, language), what_to_do=translate(row.what_to_do, language)
+    return CheckRow(
+        code=row.code,
+        title=translate(_TITLES.get(row.code, row.code), language),
+        status=row.status,
+        detail=translate(row.detail, language),
+        what_to_do=translate(row.what_to_do, language),
+        fields=row.fields,
     )
 
 

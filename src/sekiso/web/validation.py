@@ -33,7 +33,7 @@ _PLAIN = {
     "tuple_type": "It is no list.",
 }
 _REMEDIES = {
-    "missing": "Give it.",
+    "missing": "Give a value.",
     "extra_forbidden": "Leave it out, or check its spelling.",
 }
 
@@ -49,7 +49,7 @@ def _violation(found: Mapping[str, Any]) -> Violation:
     code = {"missing": "request.missing", "extra_forbidden": "request.unknown"}.get(kind, "request.value")
     location: Sequence[Any] = found.get("loc", ())
     place = "/" if kind == "json_invalid" else _field(location)
-    return Violation(place, code, _reason(kind, found), _REMEDIES.get(kind, "Correct it."))
+    return Violation(place, code, _reason(kind, found), _REMEDIES.get(kind, ""))
 
 
 def _field(location: Sequence[Any]) -> str:

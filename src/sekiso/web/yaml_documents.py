@@ -12,6 +12,7 @@ from sekiso.connectors.errors import DocumentError
 from sekiso.web.plain import MAX_DEPTH, plain
 
 MAX_BYTES = 1 << 20
+_MEND = "Correct the value, or use the version of Sekiso that wrote the file."
 #: PyYAML's own type information is partial.
 _YAML: Any = yaml
 
@@ -74,7 +75,7 @@ def read_documents(data: bytes, *, is_json: bool = False) -> list[object]:
     except UnicodeDecodeError as error:
         raise _error("It is not UTF-8.", "Save it as UTF-8.") from error
     except (_YAML.YAMLError, ValueError, RecursionError) as error:
-        raise _error(f"It cannot be read: {_short(error)}", "Correct it.") from error
+        raise _error(f"It cannot be read: {_short(error)}", _MEND) from error
 
 
 def _read(text: str, *, is_json: bool) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -191,6 +192,29 @@ def test_invalid_requests_name_every_field(
     for field, reason in errors.items():
         assert named[field].startswith(reason), named
     assert found["detail"] == found["errors"][0]["reason"]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "errors"), INVALID, ids=lambda v: str(v)[:40])
+def test_invalid_requests_are_explained_in_japanese(
+    quiet_world: World,
+    quiet_tokens: dict[Role, str],
+    method: str,
+    path: str,
+    body: Any,
+    errors: dict[str, str],
+) -> None:
+    headers = {
+        "Authorization": f"Bearer {quiet_tokens[Role.ADMINISTRATOR]}",
+        "Content-Type": "application/json",
+        "Accept-Language": "ja",
+    }
+    content = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
+    answer = quiet_world.client().request(method, ROOT + path, headers=headers, content=content)
+    found = problem(answer, 422, "request.invalid")
+    texts = [found["title"], found["detail"], found["resolution"]]
+    texts += [e[key] for e in found["errors"] for key in ("reason", "remedy")]
+    assert [text for text in texts if text and text.isascii()] == []
+    assert set(errors) <= {e["field"] for e in found["errors"]}
 
 
 def test_what_nobody_expected_tells_a_number_only(

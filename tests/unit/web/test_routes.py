@@ -140,7 +140,7 @@ CALLS = (
         "POST",
         "/connector-configurations/test",
         200,
-        "code status detail what_to_do fields",
+        "code title status detail what_to_do fields",
         role=ADMIN,
         body={"values": settings()},
     ),
@@ -153,7 +153,11 @@ CALLS = (
         "POST", "/connector-configurations/prod/clone", 201, CONFIGURATION, role=ADMIN, body={"name": "copy"}
     ),
     call(
-        "POST", "/connector-configurations/prod/test", 200, "code status detail what_to_do fields", role=ADMIN
+        "POST",
+        "/connector-configurations/prod/test",
+        200,
+        "code title status detail what_to_do fields",
+        role=ADMIN,
     ),
     call(
         "GET", "/connector-configurations/prod/cache", 200, "disks file_bytes hits misses evictions rebuilt"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from sekiso.connectors.checks import CheckResult
 from sekiso.services.configurations import ConfigurationView
 from sekiso.web.answers import Responses, topic
 from sekiso.web.auth import Language, Use, Who
 from sekiso.web.bodies import ConfigurationBody, ConfigurationChange, ConfigurationTest, Renaming
 from sekiso.web.params import Ref
-from sekiso.web.shown import shown_configuration
+from sekiso.web.shown import CheckRow, shown_configuration
 from sekiso.web.streaming import NDJSON, rows_response
 
 router = topic("connector configurations")
@@ -41,7 +40,7 @@ def create_configuration(
 @router.post(
     "/connector-configurations/test",
     operation_id="test_configuration",
-    response_model=tuple[CheckResult, ...],
+    response_model=tuple[CheckRow, ...],
     responses=_ROWS,
 )
 async def test_configuration(body: ConfigurationTest, request: Request, use: Use, who: Who) -> Response:
@@ -85,7 +84,7 @@ def clone_configuration(
 @router.post(
     "/connector-configurations/{reference}/test",
     operation_id="test_saved_configuration",
-    response_model=tuple[CheckResult, ...],
+    response_model=tuple[CheckRow, ...],
     responses=_ROWS,
 )
 async def test_saved_configuration(reference: Ref, request: Request, use: Use, who: Who) -> Response:
