@@ -182,16 +182,16 @@ class Library:
         while not found.state.ended:
             assert found.state is not TaskState.ACTION_REQUIRED, found
             found = self.engine.wait(task.id, timeout_s=LONG_S)
-        self.settle_down()
+        self._settle_down(task)
         return self.task(task)
 
-    def settle_down(self) -> None:
-        """Wait until no work is left."""
+    def _settle_down(self, task: TaskRecord) -> None:
+        """Wait until no work of a task is left."""
         for _ in range(2000):
             with self.works.lock:
-                if all(w.state == "over" for w in self.works.works.values()):
+                if all(w.state == "over" for w in self.works.works.values() if w.task_id == task.id):
                     return
-            self.engine._wait_for_change(0.01)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            self.engine._wait_for_change(0.01)  # pyright: ignore[reportPrivateUsage]
         raise AssertionError("work does not end")
 
     def complete(self, task: TaskRecord) -> TaskRecord:

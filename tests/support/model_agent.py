@@ -58,10 +58,12 @@ PNG = b"\x89PNG small"
 BOOT = BootFacts(Generation.ONE, "grub", "0", "", "ext4", 1 << 30, 1 << 20)
 
 
-def write_layer(path: Path, name: str, version: str, kind: LayerKind, content: bytes) -> str:
+def write_layer(
+    path: Path, name: str, version: str, kind: LayerKind, content: bytes, base: tuple[str, ...] = ()
+) -> str:
     """Make a layer file with one file, `/name`, and return its identity."""
     boot = BOOT if kind is LayerKind.OS else None
-    manifest = LayerManifest(name, version, kind, GuestFamily.LINUX, tree="", boot=boot)
+    manifest = LayerManifest(name, version, kind, GuestFamily.LINUX, tree="", base=base, boot=boot)
     with LayerWriter(path) as writer:
         root = new_root()
         assert root.children is not None
@@ -202,12 +204,20 @@ class ModelAgent:
     def do_layer_capture(self, params: CaptureLayerParams) -> LayerMade:
         assert self.packaging[params.version_id].state == "off"
         assert set(params.base) <= self.layers
-        return self._make(params.name, params.version, params.kind, self.captured)
+        return self._make(params.name, params.version, params.kind, self.captured, base=params.base)
 
-    def _make(self, name: str, version: str, kind: LayerKind, content: bytes, os_name: str = "") -> LayerMade:
+    def _make(
+        self,
+        name: str,
+        version: str,
+        kind: LayerKind,
+        content: bytes,
+        os_name: str = "",
+        base: tuple[str, ...] = (),
+    ) -> LayerMade:
         path = self.folder / f"{len(self.served)}.wim"
         path.unlink(missing_ok=True)
-        identity = write_layer(path, name, version, kind, content)
+        identity = write_layer(path, name, version, kind, content, base)
         self.layers.add(identity)
         return LayerMade(str(path), identity, path.stat().st_size, 1, 0, os_name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from sekiso.agent.contract import Hardware
 from sekiso.errors import BusyError, NotFoundError
 from sekiso.model.library import ImageRecord, ImageState, Role
 from sekiso.model.task import NewTask, Subject, SubjectKind, TaskKind, TaskRecord
@@ -11,7 +12,7 @@ from sekiso.services.core import Actor, Core, new_id, require
 from sekiso.services.library_rules import called
 from sekiso.services.sites import resolve_site
 from sekiso.store.database.api import UnitOfWork
-from sekiso.tasks.flows.params import BootTestTask, DeleteImageTask, pack
+from sekiso.tasks.flows.params import BootTestTask, DeleteImageTask, Site, pack
 from sekiso.tasks.flows.publish_image import picture_path
 
 
@@ -86,15 +87,7 @@ class ImageService:
                 )
             site = resolve_site(work, image.configuration_id).site
             work.audit.append(actor=actor.name, action="image.boot-test", subject=subject(image))
-        # The image is as it was made, whatever the configuration says now.
-        site = replace(
-            site,
-            agent_id=image.agent_id,
-            storage_path=image.storage_path,
-            generation=image.generation,
-            disk_format=image.disk_format,
-        )
-        params = BootTestTask(site, image.id)
+        params = BootTestTask(_site_of(image, site), image.id)
         return self._start(actor, TaskKind.BOOT_TEST, image, pack(params))
 
     def screenshot(self, reference: str) -> bytes:
@@ -129,6 +122,22 @@ class ImageService:
 def subject(image: ImageRecord) -> Subject:
     """Return an image as tasks and audit name it."""
     return Subject(SubjectKind.IMAGE, image.id, image.name)
+
+
+def _site_of(image: ImageRecord, site: Site) -> Site:
+    """Return where an image is and how it was made, whatever its configuration says now."""
+    hardware = site.hardware
+    if (image.agent_id, image.generation) != (site.agent_id, hardware.generation):
+        # Template VM and network are those of another host or another kind of machine.
+        hardware = Hardware(image.generation, hardware.cpus, hardware.memory_mb)
+    return replace(
+        site,
+        agent_id=image.agent_id,
+        storage_path=image.storage_path,
+        generation=image.generation,
+        disk_format=image.disk_format,
+        hardware=hardware,
+    )
 
 
 def _free(work: UnitOfWork, reference: str) -> ImageRecord:

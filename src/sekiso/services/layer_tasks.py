@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sekiso.agent.contract import DiskRecipe, SourceDisk
-from sekiso.errors import AlreadyExistsError, BusyError, NotFoundError, RuleError
+from sekiso.errors import AlreadyExistsError, NotFoundError, RuleError
 from sekiso.guests.booting import Generalization
 from sekiso.model.layer import LayerKind
 from sekiso.model.library import LayerRecord, Role, VersionRecord, VersionState
 from sekiso.model.machine import Generation
 from sekiso.model.task import NewTask, Subject, SubjectKind, TaskFilter, TaskKind, TaskRecord, TaskState
 from sekiso.services.core import Actor, new_id, require
-from sekiso.services.layers import LayerLibrary, require_free_name, subject, version_subject
+from sekiso.services.layers import (
+    LayerLibrary,
+    check_icon,
+    check_priority,
+    refuse_held,
+    require_free_name,
+    subject,
+    version_subject,
+)
 from sekiso.services.library_rules import (
     StackedVersion,
     check_name,
@@ -144,7 +152,7 @@ class LayerTasks(LayerLibrary):
                 kind=LayerKind.OS,
                 name=check_name("name", wish.name),
                 notes=check_notes(wish.notes),
-                icon=wish.icon,
+                icon=check_icon(wish.icon),
                 priority=0,
                 family=None,
                 os_layer_id=None,
@@ -197,7 +205,7 @@ class LayerTasks(LayerLibrary):
                 kind=wish.kind,
                 name=check_name("name", wish.name),
                 notes=check_notes(wish.notes),
-                icon=wish.icon,
+                icon=check_icon(wish.icon),
                 priority=_priority(work, wish),
                 family=base[0].layer.family,
                 os_layer_id=base[0].layer.id,
@@ -284,7 +292,7 @@ class LayerTasks(LayerLibrary):
         with self.core.db.begin() as work:
             version = work.versions.get(version_id)
             layer = work.layers.get(version.layer_id)
-            _refuse_held(work, layer, version)
+            refuse_held(work, layer, version)
             if version.state not in (VersionState.EDITING, VersionState.FINALIZABLE) or not version.packaging:
                 raise VersionNotReadyError(
                     layer=layer.name,
@@ -329,7 +337,7 @@ class LayerTasks(LayerLibrary):
         with self.core.db.begin() as work:
             version = work.versions.get(version_id)
             layer = work.layers.get(version.layer_id)
-            _refuse_held(work, layer, version)
+            refuse_held(work, layer, version)
             if version.state not in (VersionState.EDITING, VersionState.FINALIZABLE, VersionState.BROKEN):
                 raise VersionNotReadyError(
                     layer=layer.name,
@@ -407,18 +415,6 @@ def _find_layer(work: UnitOfWork, kind: LayerKind, name: str) -> LayerRecord | N
         return None
 
 
-def _refuse_held(work: UnitOfWork, layer: LayerRecord, version: VersionRecord) -> None:
-    if version.holder_task_id is None:
-        return
-    holder = work.tasks.find(version.holder_task_id)
-    raise BusyError(
-        what="The layer version",
-        name=f"{layer.name} {version.name}",
-        holder=holder.kind.value if holder is not None else "",
-        task=version.holder_task_id,
-    )
-
-
 def _base(work: UnitOfWork, os_version_id: str, prerequisites: Sequence[str]) -> tuple[StackedVersion, ...]:
     """Return what a layer is made on, in merge order."""
     items = [
@@ -472,6 +468,7 @@ def _base_of_version(
             reason=f"The layer {layer.name} was made on another OS layer.",
             remedy="Choose a version of that OS layer.",
         )
+    check_stack((*base, previous), field="prerequisite_version_ids")
     return base
 
 
@@ -510,9 +507,9 @@ def _recipe(site: Site, items: Sequence[StackedVersion]) -> DiskRecipe:
 
 
 def _priority(work: UnitOfWork, wish: CreateLayer) -> int:
-    if wish.kind is not LayerKind.APP:
-        return 0
-    return work.layers.next_priority() if wish.priority is None else wish.priority
+    if wish.priority is not None:
+        return check_priority(wish.kind, wish.priority)
+    return work.layers.next_priority() if wish.kind is LayerKind.APP else 0
 
 
 def _machine_name(layer: LayerRecord, version: VersionRecord) -> str:

@@ -15,7 +15,7 @@ from sekiso.compositing.jobs import (
     ListFilesJob,
     run_job,
 )
-from sekiso.errors import AlreadyExistsError, InUseError, RuleError
+from sekiso.errors import AlreadyExistsError, BusyError, InUseError, RuleError
 from sekiso.model.layer import LayerKind
 from sekiso.model.library import LayerRecord, Role, VersionRecord, VersionState
 from sekiso.model.task import NewTask, Subject, SubjectKind, TaskKind, TaskRecord
@@ -131,8 +131,8 @@ class LayerLibrary:
                 before,
                 name=before.name if name is None else check_name("name", name),
                 notes=before.notes if notes is None else check_notes(notes),
-                icon=before.icon if icon is None else _check_icon(icon),
-                priority=before.priority if priority is None else _check_priority(before, priority),
+                icon=before.icon if icon is None else check_icon(icon),
+                priority=before.priority if priority is None else check_priority(before.kind, priority),
             )
             work.layers.replace(after)
             changed = {
@@ -174,9 +174,7 @@ class LayerLibrary:
             work.layers.add(copy)
             for version in work.versions.of_layer(source.id):
                 if version.state is VersionState.DEPLOYABLE:
-                    work.versions.add(
-                        replace(version, id=new_id(), layer_id=copy.id, previous_version_id=None)
-                    )
+                    work.versions.add(_copied(version, copy))
             work.audit.append(
                 actor=actor.name, action="layer.clone", subject=subject(copy), details={"from": source.name}
             )
@@ -307,6 +305,35 @@ def require_free_name(work: UnitOfWork, layer: LayerRecord, name: str) -> str:
     return name
 
 
+def _copied(version: VersionRecord, layer: LayerRecord) -> VersionRecord:
+    """Return a version with the content of another, which nothing works on yet."""
+    return replace(
+        version,
+        id=new_id(),
+        layer_id=layer.id,
+        previous_version_id=None,
+        packaging=None,
+        holder_task_id=None,
+    )
+
+
+def refuse_held(work: UnitOfWork, layer: LayerRecord, version: VersionRecord) -> None:
+    """Refuse a version that a task works on.
+
+    Raises:
+        BusyError: one does; names it.
+    """
+    if version.holder_task_id is None:
+        return
+    holder = work.tasks.find(version.holder_task_id)
+    raise BusyError(
+        what="The layer version",
+        name=f"{layer.name} {version.name}",
+        holder=holder.kind.value if holder is not None else "",
+        task=version.holder_task_id,
+    )
+
+
 def _refuse_used(work: UnitOfWork, layer: LayerRecord, version: VersionRecord) -> None:
     users = work.versions.users_of(version.id)
     if users:
@@ -323,7 +350,12 @@ def _refuse_used(work: UnitOfWork, layer: LayerRecord, version: VersionRecord) -
         )
 
 
-def _check_icon(icon: str) -> str:
+def check_icon(icon: str) -> str:
+    """Return the name of an icon that can be used.
+
+    Raises:
+        RuleError: it is too long or has other characters than names of icons have.
+    """
     if len(icon) > 64 or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in icon):
         raise RuleError(
             field="icon",
@@ -333,8 +365,13 @@ def _check_icon(icon: str) -> str:
     return icon
 
 
-def _check_priority(layer: LayerRecord, priority: int) -> int:
-    if layer.kind is not LayerKind.APP:
+def check_priority(kind: LayerKind, priority: int) -> int:
+    """Return a priority that layers of a kind can have.
+
+    Raises:
+        RuleError: they have none, or it is out of range.
+    """
+    if kind is not LayerKind.APP:
         raise RuleError(
             field="priority",
             reason="Only app layers have a priority; OS and platform layers have their place.",

@@ -16,7 +16,7 @@ from sekiso.errors import NotFoundError
 from sekiso.model.library import PackagingFacts, Role
 from sekiso.services.core import Actor, require
 from sekiso.services.layer_tasks import LayerTasks
-from sekiso.services.layers import version_subject
+from sekiso.services.layers import refuse_held, version_subject
 
 
 class LayerService(LayerTasks):
@@ -34,15 +34,21 @@ class LayerService(LayerTasks):
         return self.core.agents.call(facts.agent_id, "packaging.states", params).states[0]
 
     def start_machine(self, actor: Actor, version_id: str) -> PackagingState:
-        """Start a packaging machine that is off (again)."""
+        """Start a packaging machine that is off (again).
+
+        Raises:
+            NotFoundError: there is no such version, or it has no packaging machine.
+            BusyError: a task works on the version.
+            AgentOfflineError: its agent is not connected.
+        """
         return self._act(actor, version_id, "packaging.start")
 
     def shut_down_machine(self, actor: Actor, version_id: str) -> PackagingState:
-        """Ask the guest of a packaging machine to shut down."""
+        """Ask the guest of a packaging machine to shut down; errors as for `start_machine`."""
         return self._act(actor, version_id, "packaging.shut-down")
 
     def turn_off_machine(self, actor: Actor, version_id: str) -> PackagingState:
-        """Cut the power of a packaging machine."""
+        """Cut the power of a packaging machine; errors as for `start_machine`."""
         return self._act(actor, version_id, "packaging.turn-off")
 
     def screenshot(self, version_id: str) -> bytes:
@@ -61,10 +67,13 @@ class LayerService(LayerTasks):
     def _act(self, actor: Actor, version_id: str, method: str) -> PackagingState:
         require(actor, Role.LAYER_MANAGER)
         facts = self._facts(version_id)
-        self.core.agents.call(facts.agent_id, method, PackagingParams(facts.storage_path, version_id))
         with self.core.db.begin() as work:
             version = work.versions.get(version_id)
             layer = work.layers.get(version.layer_id)
+            # Its disk is being read, or it is being removed.
+            refuse_held(work, layer, version)
+        self.core.agents.call(facts.agent_id, method, PackagingParams(facts.storage_path, version_id))
+        with self.core.db.begin() as work:
             work.audit.append(actor=actor.name, action=method, subject=version_subject(layer, version))
         return self.machine(version_id)
 

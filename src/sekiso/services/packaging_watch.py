@@ -15,8 +15,10 @@ from sekiso.agent.contract import PackagingState, PackagingStatesParams
 from sekiso.errors import SekisoError
 from sekiso.hypervisors.facts import MachineState
 from sekiso.model.library import PackagingFacts, VersionRecord, VersionState
+from sekiso.model.task import TaskRecord, TaskState
 from sekiso.services.core import APPLIANCE
 from sekiso.services.packaging import LayerService
+from sekiso.tasks.flows.create_layer import what_to_do
 from sekiso.tasks.flows.params import CreateLayerTask, unpack
 
 log = logging.getLogger(__name__)
@@ -76,12 +78,17 @@ class PackagingWatch:
             log.warning("packaging machines at %s: %s", agent_id, error.render().replace("\n", " "))
             return
         for version, state in zip(versions, states, strict=True):
-            self._judge(version, state)
+            try:
+                self._judge(version, state, self._layers.creation_of(version.id))
+            except SekisoError as error:  # of this one; the others are looked at all the same
+                log.warning("the layer version %s: %s", version.id, error.render().replace("\n", " "))
 
-    def _judge(self, version: VersionRecord, state: PackagingState) -> None:
+    def _judge(self, version: VersionRecord, state: PackagingState, creation: TaskRecord) -> None:
         facts = version.packaging
         if facts is None or version.state not in (VersionState.EDITING, VersionState.FINALIZABLE):
             return
+        if creation.state not in (TaskState.ACTION_REQUIRED, TaskState.COMPLETE, TaskState.FAILED):
+            return  # it has not begun to wait for a person yet, or takes the machine away
         off = state.state == MachineState.OFF
         unfinished = (*state.gate, *state.run_once_running, *state.run_once_failed)
         seen = replace(facts, gate=unfinished, gate_known=state.gate_known, shut_down=off)
@@ -89,9 +96,9 @@ class PackagingWatch:
         if seen != facts or wanted is not version.state:
             if not self._record(version, facts, seen, wanted):
                 return
-            self._tell(version, seen)
+            self._tell(creation, seen)
         if off and state.gate_known and not unfinished:
-            self._finalize_once(version)
+            self._finalize_once(version, creation)
 
     def _record(
         self, version: VersionRecord, before: PackagingFacts, seen: PackagingFacts, state: VersionState
@@ -104,41 +111,38 @@ class PackagingWatch:
             work.versions.replace(replace(now, packaging=seen, state=state))
         return True
 
-    def _tell(self, version: VersionRecord, seen: PackagingFacts) -> None:
+    def _tell(self, creation: TaskRecord, seen: PackagingFacts) -> None:
         name = seen.machine_name
         if not seen.shut_down:
-            self._say(
-                version,
-                f"Install what the layer is to hold in the packaging machine {name}, then shut it down.",
-            )
+            self._say(creation, what_to_do(unpack(creation.params, CreateLayerTask), name))
         elif seen.gate:
             reasons = "; ".join(seen.gate)[:400]
             self._say(
-                version,
+                creation,
                 f"Something is unfinished in {name}: {reasons}. Start it again and let it finish, or "
                 "finalize with the gate overridden.",
             )
         elif seen.gate_known:
-            self._say(version, f"The packaging machine {name} has shut down: finalize the layer version.")
+            self._say(creation, f"The packaging machine {name} has shut down: finalize the layer version.")
         else:
             self._say(
-                version,
+                creation,
                 f"The packaging machine {name} has shut down without a report of its guest: check it, then "
                 "finalize the layer version.",
             )
 
-    def _finalize_once(self, version: VersionRecord) -> None:
-        """Finalize automatically; once, so that a failed attempt is left to a person."""
-        creation = self._layers.creation_of(version.id)
+    def _finalize_once(self, version: VersionRecord, creation: TaskRecord) -> None:
+        """Finalize automatically; once per machine, so that a failed attempt is left to a person."""
         if not unpack(creation.params, CreateLayerTask).auto_finalize:
             return
-        task_id = str(uuid.uuid5(_AUTOMATIC, creation.id))
+        task_id = str(uuid.uuid5(_AUTOMATIC, f"{creation.id}.{creation.attempt}"))
         with self._layers.core.db.begin() as work:
             if work.tasks.find(task_id) is not None:
                 return
         self._layers.finalize(APPLIANCE, version.id, task_id=task_id)
 
-    def _say(self, version: VersionRecord, action: str) -> None:
-        creation = self._layers.creation_of(version.id)
+    def _say(self, creation: TaskRecord, action: str) -> None:
         with self._layers.core.db.begin() as work:
-            work.tasks.report(creation.id, action=action)
+            # A task that has ended, or is canceled, asks for nothing.
+            if work.tasks.get(creation.id).state is TaskState.ACTION_REQUIRED:
+                work.tasks.report(creation.id, action=action)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,7 +21,8 @@ from sekiso.model.library import (
     TemplateRecord,
 )
 from sekiso.model.machine import DiskAllocation, DiskFormat, disk_format_violations
-from sekiso.model.task import NewTask, Subject, SubjectKind, TaskKind, TaskRecord
+from sekiso.model.names import comparable_name
+from sekiso.model.task import NewTask, Subject, SubjectKind, TaskFilter, TaskKind, TaskRecord, TaskState
 from sekiso.services.core import Actor, Core, new_id, require
 from sekiso.services.library_rules import (
     StackedVersion,
@@ -38,6 +40,7 @@ from sekiso.store.layers import LayerStore
 from sekiso.tasks.flows.params import PublishTask, Site, pack
 
 MAX_AT_ONCE = 50
+_ALL = 1_000_000
 _MIN_DISK_BYTES = 64 << 20
 _MAX_VHD_BYTES = 2040 << 30
 _MAX_VHDX_BYTES = 64 << 40
@@ -96,6 +99,8 @@ class TemplateService:
             store: the layer files.
         """
         self._core, self._store = core, store
+        # From the choice of the names of images until their tasks say which they are.
+        self._naming = threading.Lock()
 
     def list(self) -> tuple[TemplateView, ...]:
         """Return every template by name."""
@@ -212,6 +217,7 @@ class TemplateService:
         with self._core.db.begin() as work:
             template = work.templates.by_reference(reference)
             found = resolve_site(work, template.configuration_id)
+            _check_disk(template, found)
             recipe = _recipe(work, template, found.site)
         job = PlanJob(
             layers=tuple(str(self._store.path(identity)) for identity in recipe.identities),
@@ -243,6 +249,12 @@ class TemplateService:
                 reason="From 1 to 50 images can be published at once.",
                 remedy="Publish the rest afterwards.",
             )
+        with self._naming:
+            return tuple(
+                self._core.tasks.start(new) for new in self._new_tasks(actor, tuple(references), count)
+            )
+
+    def _new_tasks(self, actor: Actor, references: Sequence[str], count: int) -> tuple[NewTask, ...]:
         now_s = self._core.clock()
         with self._core.db.begin() as work:
             tasks = [
@@ -261,13 +273,14 @@ class TemplateService:
                         "revision": params.image.template_revision,
                     },
                 )
-        return tuple(self._core.tasks.start(new) for _, new in tasks)
+        return tuple(new for _, new in tasks)
 
     def _task(
         self, work: UnitOfWork, actor: Actor, reference: str, now_s: float
     ) -> tuple[PublishTask, NewTask]:
         template = work.templates.by_reference(reference)
         found = resolve_site(work, template.configuration_id)
+        _check_disk(template, found)  # the configuration may have been changed since
         recipe = _recipe(work, template, found.site)
         site = replace(found.site, disk_format=template.disk_format)
         image = ImageRecord(
@@ -317,14 +330,21 @@ def _with_own_names(
     work: UnitOfWork, tasks: Sequence[tuple[PublishTask, NewTask]]
 ) -> list[tuple[PublishTask, NewTask]]:
     """Give images of the same second names of their own: `… (2)`."""
-    taken = {image.name.casefold() for image in work.images.all()}
+    open_tasks = work.tasks.list(
+        TaskFilter(
+            frozenset(s for s in TaskState if not s.ended), frozenset({TaskKind.PUBLISH_IMAGE}), limit=_ALL
+        )
+    )
+    # An image is recorded when its task begins; until then its name is that of the task's main subject.
+    names = (*(image.name for image in work.images.all()), *(task.subjects[0].name for task in open_tasks))
+    taken = {comparable_name(name) for name in names}
     found: list[tuple[PublishTask, NewTask]] = []
     for params, new in tasks:
         name, number = params.image.name, 1
-        while name.casefold() in taken:
+        while comparable_name(name) in taken:
             number += 1
             name = f"{params.image.name} ({number})"
-        taken.add(name.casefold())
+        taken.add(comparable_name(name))
         named = replace(params, image=replace(params.image, name=name))
         first = replace(new.subjects[0], name=name)
         found.append((named, replace(new, params=pack(named), subjects=(first, *new.subjects[1:]))))

@@ -38,9 +38,11 @@ def test_good_names(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", " a", "a ", "a\u3000", "x" * 65, "a/b", "a\\b", 'a"', "a<", "a>", "a:", "a|", "a?", "a*"]
-    + ["a\n", "a\x00", "a\x7f", "a\u200b", "a\ud800", "\u202etxt", ".", "..", "a.", "a\u2028b"]
-    + ["con", "NUL", "Com1", "LPT9.txt", "aux.a.b", "prn .x", "COM¹"],
+    [
+        *("", " ", " a", "a ", "a\u3000", "x" * 65, "a/b", "a\\b", 'a"', "a<", "a>", "a:", "a|", "a?", "a*"),
+        *("a\n", "a\x00", "a\x7f", "a\u200b", "a\ud800", "\u202etxt", ".", "..", "a.", "a\u2028b"),
+        *("con", "NUL", "Com1", "LPT9.txt", "aux.a.b", "prn .x", "COM¹"),
+    ],
 )
 def test_refused_names(name: str) -> None:
     with pytest.raises(RuleError) as refused:

@@ -18,12 +18,21 @@ from sekiso.agent.run_once import make_run_once_disk
 from sekiso.model.library import PackagingFacts
 from sekiso.model.task import TaskKind
 from sekiso.tasks.flows.boot_disks import compose_here
-from sekiso.tasks.flows.deps import Deps, tried
-from sekiso.tasks.flows.keeping import begin_version, forget_version, let_go
+from sekiso.tasks.flows.deps import Deps, tried, unless_gone
+from sekiso.tasks.flows.keeping import begin_removal, begin_version, forget_version, let_go
 from sekiso.tasks.flows.moving import ensure_layers, send
 from sekiso.tasks.flows.params import CreateLayerTask, pack, unpack
 from sekiso.tasks.flows.uploads import unpack_run_once
 from sekiso.tasks.port import Flow, FlowContext, Step, StepResult
+
+
+def what_to_do(asked: CreateLayerTask, name: str) -> str:
+    """Return what a person has to do while a packaging machine runs."""
+    if asked.run_once is None:
+        return f"Install what the layer is to hold in the packaging machine {name}, then shut it down."
+    if asked.auto_finalize:
+        return f"The packaging machine {name} runs its script. It is finalized when it has shut down."
+    return f"The packaging machine {name} runs its script. Finalize the layer version when it has shut down."
 
 
 def create_layer_flow(deps: Deps) -> Flow:
@@ -111,8 +120,10 @@ def create_layer_flow(deps: Deps) -> Flow:
 
     def undo(ctx: FlowContext, _reason: str) -> None:
         asked = task(ctx)
+        if not begin_removal(ctx, deps, asked.version.id):
+            return
         params = PackagingParams(asked.site.storage_path, asked.version.id)
-        deps.tell(asked.site, "packaging.remove", params)
+        unless_gone(ctx, lambda: deps.tell(asked.site, "packaging.remove", params))
         tried(ctx, lambda: deps.clean_up(ctx, asked.site, limit_s=0.0))
         forget_version(deps, asked.version.id, new_layer=asked.new_layer)
 
@@ -123,10 +134,7 @@ def create_layer_flow(deps: Deps) -> Flow:
             deps.upload(asked.run_once).unlink(missing_ok=True)
 
     def waits(ctx: FlowContext) -> str | None:
-        name = ctx.results["machine"]["machine_name"]
-        if task(ctx).run_once is not None:
-            return f"The packaging machine {name} runs its script. It is finalized when it has shut down."
-        return f"Install what the layer is to hold in the packaging machine {name}, then shut it down."
+        return what_to_do(task(ctx), ctx.results["machine"]["machine_name"])
 
     def here(ctx: FlowContext) -> bool:
         return not task(ctx).site.offload and not ctx.results["look"]["path"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from sekiso.agent.contract import CleanUpParams
 from sekiso.agent.granting import TransferAccess
-from sekiso.agent.link.errors import AgentOfflineError
+from sekiso.agent.link.errors import AgentOfflineError, AgentUnknownError
 from sekiso.agent.port import AgentPort
 from sekiso.errors import SekisoError
 from sekiso.model.connector import TransferPolicy
@@ -137,6 +137,18 @@ def patiently(ctx: FlowContext, give: Callable[[], Any], *, limit_s: float | Non
                 told = True
             check_canceled(ctx.progress)
             time.sleep(_PAUSE_S)
+
+
+def unless_gone(ctx: FlowContext, what: Callable[[], Any]) -> None:
+    """Have an agent remove something; of an agent that is not registered any more, nothing can be removed.
+
+    Raises:
+        SekisoError: as `what` does, but not that the agent is unknown: this is logged.
+    """
+    try:
+        what()
+    except AgentUnknownError as error:
+        ctx.log(error.render().replace("\n", " "))
 
 
 def tried(ctx: FlowContext, what: Callable[[], Any]) -> bool:

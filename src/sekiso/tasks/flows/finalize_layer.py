@@ -18,12 +18,18 @@ from sekiso.compositing.jobs import CaptureJob, SquashJob, run_job
 from sekiso.errors import Family, SekisoError
 from sekiso.hypervisors.facts import MachineState
 from sekiso.model.layer import LayerKind
-from sekiso.model.library import VersionState
+from sekiso.model.library import VersionRecord, VersionState
 from sekiso.model.task import TaskKind
 from sekiso.store.layer_file import Compression
 from sekiso.tasks.flows.boot_disks import compose_here
-from sekiso.tasks.flows.deps import Deps, tried
-from sekiso.tasks.flows.keeping import forget_agent_layer, keep_layer, let_go
+from sekiso.tasks.flows.deps import Deps, tried, unless_gone
+from sekiso.tasks.flows.keeping import (
+    VersionNotReadyError,
+    forget_agent_layer,
+    forget_kept,
+    keep_layer,
+    let_go,
+)
 from sekiso.tasks.flows.moving import describe, receive
 from sekiso.tasks.flows.params import FinalizeTask, pack, unpack
 from sekiso.tasks.port import Flow, FlowContext, Step, StepResult
@@ -61,8 +67,14 @@ def finalize_layer_flow(deps: Deps) -> Flow:
         asked = task(ctx)
         with deps.db.begin() as work:
             version = work.versions.hold(asked.version_id, ctx.task.id)
-            if version.state is not VersionState.DEPLOYABLE:
-                work.versions.replace(replace(version, state=VersionState.FINALIZING))
+            if version.state is VersionState.DEPLOYABLE or version.packaging is None:
+                raise VersionNotReadyError(
+                    layer=asked.layer_name,
+                    version=asked.version_name,
+                    state=version.state.value,
+                    needed=VersionState.FINALIZABLE.value,
+                )
+            work.versions.replace(replace(version, state=VersionState.FINALIZING))
         return {}
 
     def check(ctx: FlowContext) -> StepResult:
@@ -149,12 +161,9 @@ def finalize_layer_flow(deps: Deps) -> Flow:
 
     def clean(ctx: FlowContext) -> StepResult:
         asked = task(ctx)
-        deps.ask(
-            ctx, asked.site, "packaging.remove", PackagingParams(asked.site.storage_path, asked.version_id)
-        )
-        with deps.db.begin() as work:
-            version = work.versions.get(asked.version_id)
-            work.versions.replace(replace(version, packaging=None))
+        params = PackagingParams(asked.site.storage_path, asked.version_id)
+        deps.ask(ctx, asked.site, "packaging.remove", params)
+        _forget_machine(deps, asked.version_id)
         if asked.previous is not None and "capture" in ctx.results:
             identity = unpack(dict(ctx.results["capture"]), LayerMade).identity
             removal = RemoveLayersParams(asked.site.storage_path, (identity,))
@@ -163,12 +172,14 @@ def finalize_layer_flow(deps: Deps) -> Flow:
         return {"version_id": asked.version_id, "identity": ctx.results["keep"]["identity"]}
 
     def undo(ctx: FlowContext, _reason: str) -> None:
-        # The packaging machine and its disk hold a person's work: they stay.
+        # The packaging machine and its disk hold a person's work: they stay until the version has it.
         asked = task(ctx)
-        with deps.db.begin() as work:
-            version = work.versions.find(asked.version_id)
-            if version is not None and version.state is VersionState.FINALIZING:
-                work.versions.replace(replace(version, state=VersionState.FINALIZABLE))
+        version = _version_again(ctx, deps, asked.version_id)
+        if version is not None and version.state is VersionState.DEPLOYABLE:
+            params = PackagingParams(asked.site.storage_path, asked.version_id)
+            unless_gone(ctx, lambda: deps.tell(asked.site, "packaging.remove", params))
+            _forget_machine(deps, asked.version_id)
+        forget_kept(ctx, deps)
         if "capture" in ctx.results and asked.site.offload:
             made = unpack(dict(ctx.results["capture"]), LayerMade)
             forget_agent_layer(ctx, deps, asked.site, made.identity)
@@ -205,6 +216,28 @@ def finalize_layer_flow(deps: Deps) -> Flow:
         Step("clean", "Removing the packaging machine", 4, clean),
     )
     return Flow(TaskKind.FINALIZE_LAYER, steps, undo, ended)
+
+
+def _version_again(ctx: FlowContext, deps: Deps, version_id: str) -> VersionRecord | None:
+    """Have a version finalizable again that this task has begun to finalize.
+
+    Returns:
+        The version; None if it is gone or another task works on it.
+    """
+    with deps.db.begin() as work:
+        version = work.versions.find(version_id)
+        if version is None or version.holder_task_id != ctx.task.id:
+            return None
+        if version.state is VersionState.FINALIZING:
+            version = replace(version, state=VersionState.FINALIZABLE)
+            work.versions.replace(version)
+        return version
+
+
+def _forget_machine(deps: Deps, version_id: str) -> None:
+    with deps.db.begin() as work:
+        version = work.versions.get(version_id)
+        work.versions.replace(replace(version, packaging=None))
 
 
 def _delta_kind(asked: FinalizeTask) -> LayerKind:

@@ -12,6 +12,7 @@ from sekiso.tasks.flows.deps import Deps, tried
 from sekiso.tasks.flows.keeping import (
     begin_version,
     forget_agent_layer,
+    forget_kept,
     forget_version,
     keep_layer,
     let_go,
@@ -81,8 +82,9 @@ def import_os_flow(deps: Deps) -> Flow:
 
     def undo(ctx: FlowContext, _reason: str) -> None:
         asked = task(ctx)
-        tried(ctx, lambda: deps.clean_up(ctx, asked.site, limit_s=0.0))
         forget_version(deps, asked.version.id, new_layer=asked.new_layer)
+        forget_kept(ctx, deps)
+        tried(ctx, lambda: deps.clean_up(ctx, asked.site, limit_s=0.0))
         if "import" in ctx.results and asked.site.offload:
             made = unpack(dict(ctx.results["import"]), LayerMade)
             forget_agent_layer(ctx, deps, asked.site, made.identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from sekiso.store.layer_file import LayerFile
 from sekiso.tasks.flows.deps import Deps, tried
 from sekiso.tasks.flows.params import Site
 from sekiso.tasks.port import FlowContext, StepResult
+
+#: Name of the note in the scratch of a task: the identity of the layer that it has taken into the store.
+_KEPT = "kept-identity"
 
 
 class VersionNotReadyError(SekisoError):
@@ -34,7 +38,10 @@ def begin_version(ctx: FlowContext, deps: Deps, layer: LayerRecord, version: Ver
             work.versions.add(version)
         for base in version.base_version_ids:
             require_deployable(work, base)
-        work.versions.hold(version.id, ctx.task.id)
+        held = work.versions.hold(version.id, ctx.task.id)
+        if held.state is VersionState.DELETING:
+            # An attempt before this one could not be undone to its end.
+            work.versions.replace(replace(held, state=VersionState.EDITING, packaging=None))
 
 
 def require_deployable(work: UnitOfWork, version_id: str) -> VersionRecord:
@@ -53,6 +60,24 @@ def require_deployable(work: UnitOfWork, version_id: str) -> VersionRecord:
             needed=VersionState.DEPLOYABLE.value,
         )
     return version
+
+
+def begin_removal(ctx: FlowContext, deps: Deps, version_id: str) -> bool:
+    """Take a version that was begun out of use, to be removed; harmless when repeated.
+
+    Returns:
+        Whether there is one to remove: not if it was never recorded, or is deployable by now.
+
+    Raises:
+        BusyError: another task works on it.
+    """
+    with deps.db.begin() as work:
+        version = work.versions.find(version_id)
+        if version is None or version.state is VersionState.DEPLOYABLE:
+            return False
+        held = work.versions.hold(version_id, ctx.task.id)
+        work.versions.replace(replace(held, state=VersionState.DELETING))
+    return True
 
 
 def forget_version(deps: Deps, version_id: str, *, new_layer: bool) -> None:
@@ -80,11 +105,7 @@ def keep_layer(deps: Deps, file: Path, version_id: str) -> StepResult:
         file: the layer file in the scratch; gone if an earlier execution took it.
         version_id: the version that it is.
     """
-    if file.exists():
-        identity = deps.layers.adopt(file)
-    else:
-        with deps.db.begin() as work:
-            identity = work.versions.get(version_id).identity or ""
+    identity = _adopt(deps, file)
     with LayerFile(deps.layers.path(identity)) as opened:
         summary = opened.summary()
     with deps.db.begin() as work:
@@ -104,6 +125,37 @@ def keep_layer(deps: Deps, file: Path, version_id: str) -> StepResult:
         if layer.family is None:
             work.layers.replace(replace(layer, family=summary.manifest.family))
     return {"identity": identity, "file_bytes": summary.file_bytes, "content_bytes": summary.content_bytes}
+
+
+def _adopt(deps: Deps, file: Path) -> str:
+    """Take a layer file into the store; its identity is noted before the file is gone from where it was."""
+    note = file.with_name(_KEPT)
+    if not file.exists():
+        return note.read_text("ascii")
+    with LayerFile(file) as opened:
+        identity = opened.manifest.identity
+    with note.open("w", encoding="ascii") as stream:
+        stream.write(identity)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return deps.layers.adopt(file)
+
+
+def forget_kept(ctx: FlowContext, deps: Deps) -> None:
+    """Remove the layer file that a task has taken into the store, if no version has its content."""
+    note = deps.scratch(ctx) / _KEPT
+    if note.exists():
+        forget_content(deps, note.read_text("ascii"))
+
+
+def forget_content(deps: Deps, identity: str) -> bool:
+    """Remove a layer file from the store if no version has its content; return whether none has."""
+    with deps.db.begin() as work:
+        if work.versions.by_identity(identity):
+            return False
+        # Inside the transaction: nothing gets this content between the look and the removal.
+        deps.layers.remove(identity)
+    return True
 
 
 def forget_agent_layer(ctx: FlowContext, deps: Deps, site: Site, identity: str) -> None:

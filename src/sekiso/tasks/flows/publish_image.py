@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from sekiso.agent.contract import (
     DiskMade,
     RemoveImageParams,
 )
-from sekiso.model.library import ImageState
+from sekiso.model.library import ImageRecord, ImageState
 from sekiso.model.task import TaskKind
 from sekiso.tasks.flows.boot_disks import compose_here
-from sekiso.tasks.flows.deps import Deps, patiently, tried
+from sekiso.tasks.flows.deps import Deps, tried, unless_gone
 from sekiso.tasks.flows.keeping import require_deployable
 from sekiso.tasks.flows.moving import ensure_layers, send
 from sekiso.tasks.flows.params import BootTestTask, PublishTask, Site, pack, unpack
@@ -39,7 +39,9 @@ def publish_image_flow(deps: Deps) -> Flow:
             for version_id in image.version_ids:
                 require_deployable(work, version_id)
             if work.images.find(image.id) is None:
-                work.images.add(image)
+                template = work.templates.find(image.template_id or "")
+                # The template may have been deleted while the task was queued.
+                work.images.add(image if template is not None else replace(image, template_id=None))
             work.images.hold(image.id, ctx.task.id)
         return {}
 
@@ -116,16 +118,25 @@ def publish_image_flow(deps: Deps) -> Flow:
         asked = task(ctx)
         with deps.db.begin() as work:
             images = work.images.of_template(asked.image.template_id or "")
-        published = [i for i in images if i.state is ImageState.PUBLISHED and i.holder_task_id is None]
         removed: list[str] = []
-        for image in published[max(1, asked.keep_last or 1) :]:
-            params = RemoveImageParams(image.storage_path, image.id, image.name, image.machine_id)
-            patiently(ctx, lambda i=image, p=params: deps.agents.call(i.agent_id, "image.remove", p))
-            with deps.db.begin() as work:
-                work.images.remove(image.id)
-            removed.append(image.name)
-            ctx.log(f"Removed the image {image.name}: the template keeps {asked.keep_last}.")
+        for image in _surplus(images, asked.image, max(1, asked.keep_last or 1)):
+            # The image that was asked for is published, whatever comes of older ones.
+            if tried(ctx, lambda i=image: remove_older(ctx, i)):
+                removed.append(image.name)
+                ctx.log(f"Removed the image {image.name}: the template keeps {asked.keep_last}.")
         return {"removed": removed}
+
+    def remove_older(ctx: FlowContext, image: ImageRecord) -> None:
+        with deps.db.begin() as work:
+            work.images.hold(image.id, ctx.task.id)
+        params = RemoveImageParams(image.storage_path, image.id, image.name, image.machine_id)
+        unless_gone(ctx, lambda: deps.agents.call(image.agent_id, "image.remove", params))
+        forget_image(image.id)
+
+    def forget_image(image_id: str) -> None:
+        picture_path(deps.state, image_id).unlink(missing_ok=True)
+        with deps.db.begin() as work:
+            work.images.remove(image_id)
 
     def clean(ctx: FlowContext) -> StepResult:
         tried(ctx, lambda: deps.clean_up(ctx, task(ctx).site))
@@ -138,14 +149,16 @@ def publish_image_flow(deps: Deps) -> Flow:
                 return
         made = ctx.results.get("machine", {}).get("machine_id", "")
         params = RemoveImageParams(asked.site.storage_path, asked.image.id, asked.image.name, made)
-        deps.tell(asked.site, "image.remove", params)
+        unless_gone(ctx, lambda: deps.tell(asked.site, "image.remove", params))
         tried(ctx, lambda: deps.clean_up(ctx, asked.site, limit_s=0.0))
-        with deps.db.begin() as work:
-            work.images.remove(asked.image.id)
+        forget_image(asked.image.id)
 
     def ended(ctx: FlowContext, _state: str) -> None:
         with deps.db.begin() as work:
-            work.images.let_go(task(ctx).image.id, ctx.task.id)
+            # Its own, and older ones that it could not remove.
+            for image in work.images.all():
+                if image.holder_task_id == ctx.task.id:
+                    work.images.let_go(image.id, ctx.task.id)
 
     def missing(ctx: FlowContext) -> bool:
         return not ctx.results["look"]["path"]
@@ -227,6 +240,13 @@ def test_boot(ctx: FlowContext, deps: Deps, site: Site, image_id: str, disk_path
     shown: BootTestResult = deps.call(ctx, site, "image.boot-test", params)
     _write(picture_path(deps.state, image_id), base64.b64decode(shown.screenshot_png))
     return {"reported_s": shown.reported_s, "report": shown.report}
+
+
+def _surplus(images: Sequence[ImageRecord], own: ImageRecord, keep: int) -> list[ImageRecord]:
+    """Return the published images of a template that are more than it keeps; never the one just made."""
+    published = [i for i in images if i.id == own.id or i.state is ImageState.PUBLISHED]
+    newest_first = sorted(published, key=lambda i: (-i.created_s, i.id != own.id))
+    return [image for image in newest_first[keep:] if image.id != own.id]
 
 
 def picture_path(state: Path, image_id: str) -> Path:

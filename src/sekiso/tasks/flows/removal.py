@@ -7,8 +7,9 @@ from dataclasses import replace
 from sekiso.agent.contract import PackagingParams, RemoveImageParams, RemoveLayersParams
 from sekiso.errors import InUseError, NotFoundError
 from sekiso.model.library import ImageState, VersionState
-from sekiso.model.task import SubjectKind, TaskKind
-from sekiso.tasks.flows.deps import Deps, patiently, tried
+from sekiso.model.task import SubjectKind, TaskKind, TaskState
+from sekiso.tasks.flows.deps import Deps, patiently, tried, unless_gone
+from sekiso.tasks.flows.keeping import VersionNotReadyError, forget_content
 from sekiso.tasks.flows.params import DeleteImageTask, DeleteVersionTask, DiscardTask, unpack
 from sekiso.tasks.flows.publish_image import picture_path
 from sekiso.tasks.port import Flow, FlowContext, Step, StepResult
@@ -23,20 +24,23 @@ def delete_image_flow(deps: Deps) -> Flow:
     def prepare(ctx: FlowContext) -> StepResult:
         with deps.db.begin() as work:
             image = work.images.hold(image_id(ctx), ctx.task.id)
+            # Held and in this state already: an earlier attempt of this task has left it so.
+            before = ImageState.FAILED if image.state is ImageState.DELETING else image.state
             work.images.replace(replace(image, state=ImageState.DELETING))
-        return {}
+        return {"state": before.value}
 
     def remove(ctx: FlowContext) -> StepResult:
         with deps.db.begin() as work:
             image = work.images.get(image_id(ctx))
         params = RemoveImageParams(image.storage_path, image.id, image.name, image.machine_id)
         command = ctx.command_id("image.remove")
-        patiently(
-            ctx,
-            lambda: deps.agents.call(
+
+        def give() -> None:
+            deps.agents.call(
                 image.agent_id, "image.remove", params, command_id=command, progress=ctx.progress
-            ),
-        )
+            )
+
+        unless_gone(ctx, lambda: patiently(ctx, give))
         return {"image_id": image.id, "name": image.name}
 
     def forget(ctx: FlowContext) -> StepResult:
@@ -45,8 +49,16 @@ def delete_image_flow(deps: Deps) -> Flow:
             work.images.remove(image_id(ctx))
         return dict(ctx.results["remove"])
 
-    def undo(_ctx: FlowContext, _reason: str) -> None:
-        """Nothing comes back: what was not removed can be removed by another task."""
+    def undo(ctx: FlowContext, reason: str) -> None:
+        # Nothing comes back. What the agent has not removed can be removed by another task.
+        if "remove" in ctx.results:
+            forget(ctx)
+        elif "prepare" in ctx.results:
+            with deps.db.begin() as work:
+                image = work.images.get(image_id(ctx))
+                whole = reason == TaskState.CANCELED.value
+                state = ImageState(ctx.results["prepare"]["state"]) if whole else ImageState.FAILED
+                work.images.replace(replace(image, state=state))
 
     def ended(ctx: FlowContext, _state: str) -> None:
         with deps.db.begin() as work:
@@ -77,18 +89,16 @@ def delete_version_flow(deps: Deps) -> Flow:
                     users=", ".join(user.name for user in users),
                 )
             work.versions.replace(replace(version, state=VersionState.DELETING))
-            shared = bool(version.identity) and len(work.versions.by_identity(version.identity or "")) > 1
             places = [
                 {"agent": c.settings["agent"], "storage_path": c.settings["storage_path"]}
                 for c in work.configurations.all()
             ]
-        return {"identity": "" if shared else version.identity or "", "places": places}
+        return {"identity": version.identity or "", "places": places}
 
     def remove(ctx: FlowContext) -> StepResult:
         identity = ctx.results["prepare"]["identity"]
-        if not identity:
-            return {}
-        deps.layers.remove(identity)
+        if not identity or not forget_content(deps, identity):
+            return dict(ctx.results["forget"])
         online = set(deps.agents.online())
         for place in ctx.results["prepare"]["places"]:
             try:
@@ -101,7 +111,7 @@ def delete_version_flow(deps: Deps) -> Flow:
                 tried(ctx, lambda a=agent_id, p=params: deps.agents.call(a, "layers.remove", p))
             else:
                 ctx.log(f"The agent {place['agent']} is not connected: its copy of the layer stays there.")
-        return {}
+        return {"version_id": asked(ctx).version_id}
 
     def forget(ctx: FlowContext) -> StepResult:
         with deps.db.begin() as work:
@@ -113,11 +123,14 @@ def delete_version_flow(deps: Deps) -> Flow:
         return {"version_id": asked(ctx).version_id}
 
     def undo(ctx: FlowContext, _reason: str) -> None:
-        # Before its file was touched the version is as good as ever; afterwards it is broken.
+        if "prepare" not in ctx.results:
+            return
         with deps.db.begin() as work:
             version = work.versions.find(asked(ctx).version_id)
-            if version is None or version.state is not VersionState.DELETING:
-                return
+        if version is None:
+            remove(ctx)  # nothing names its file any more
+            return
+        with deps.db.begin() as work:
             whole = version.identity is not None and deps.layers.exists(version.identity)
             state = VersionState.DEPLOYABLE if whole else VersionState.BROKEN
             work.versions.replace(replace(version, state=state))
@@ -128,8 +141,9 @@ def delete_version_flow(deps: Deps) -> Flow:
 
     steps = (
         Step("prepare", "Preparing", 1, prepare),
-        Step("remove", "Removing the layer file", 8, remove),
+        # The record first: of several versions with one content, the last one to go takes the file along.
         Step("forget", "Removing the record", 1, forget),
+        Step("remove", "Removing the layer file", 8, remove),
     )
     return Flow(TaskKind.DELETE_LAYER_VERSION, steps, undo, ended)
 
@@ -143,6 +157,13 @@ def discard_flow(deps: Deps) -> Flow:
     def prepare(ctx: FlowContext) -> StepResult:
         with deps.db.begin() as work:
             version = work.versions.hold(version_id(ctx), ctx.task.id)
+            if version.state is VersionState.DEPLOYABLE:
+                raise VersionNotReadyError(
+                    layer=work.layers.get(version.layer_id).name,
+                    version=version.name,
+                    state=version.state.value,
+                    needed=VersionState.EDITING.value,
+                )
             work.versions.replace(replace(version, state=VersionState.DELETING))
         return {}
 
@@ -152,7 +173,11 @@ def discard_flow(deps: Deps) -> Flow:
         if packaging is not None:
             params = PackagingParams(packaging.storage_path, version_id(ctx))
             agent_id = packaging.agent_id
-            patiently(ctx, lambda: deps.agents.call(agent_id, "packaging.remove", params))
+
+            def give() -> None:
+                deps.agents.call(agent_id, "packaging.remove", params)
+
+            unless_gone(ctx, lambda: patiently(ctx, give))
         return {}
 
     def forget(ctx: FlowContext) -> StepResult:
@@ -168,7 +193,7 @@ def discard_flow(deps: Deps) -> Flow:
     def undo(ctx: FlowContext, _reason: str) -> None:
         with deps.db.begin() as work:
             version = work.versions.find(version_id(ctx))
-            if version is not None and version.state is VersionState.DELETING:
+            if version is not None and "prepare" in ctx.results:
                 work.versions.replace(replace(version, state=VersionState.EDITING))
 
     def ended(ctx: FlowContext, _state: str) -> None:
