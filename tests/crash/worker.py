@@ -21,7 +21,7 @@ from sekiso.tasks.progress import Pace
 FlowsFactory = Callable[[Database, Path], Sequence[Flow]]
 
 TIMES = EngineTimes(poll_s=0.05, sweep_s=0.3, clean_up_s=1.0, stop_s=5.0)
-LEASES = LeaseTimes(beat_s=0.2, dead_s=1.5)
+LEASES = LeaseTimes(beat_s=0.2, dead_s=5.0)
 
 
 def flows_of(name: str) -> FlowsFactory:

@@ -80,7 +80,7 @@ class DbosRig(_Rig):
             worker="appliance",
             pace=PACE,
             times=TIMES,
-            leases=LeaseTimes(beat_s=0.2, dead_s=2.0),
+            leases=LeaseTimes(beat_s=0.2, dead_s=5.0),
         )
 
 

@@ -167,7 +167,7 @@ def test_old_tasks_and_their_work_are_forgotten_and_no_others(rig: DbosRig) -> N
         worker="appliance",
         pace=PACE,
         times=replace(TIMES, retention_s=-DAY_S),
-        leases=LeaseTimes(beat_s=0.2, dead_s=2.0),
+        leases=LeaseTimes(beat_s=0.2, dead_s=5.0),
     )
     rig.engine = engine
     waiting = Script(kind=TaskKind.CREATE_LAYER, action="Act.")

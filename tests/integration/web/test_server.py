@@ -107,7 +107,7 @@ def test_old_versions_of_tls_are_refused(
     server: WebServer, certificate: ServerCertificate, version: ssl.TLSVersion
 ) -> None:
     # By the server, which cuts the connection: our own side would speak them.
-    with pytest.raises(ssl.SSLError, match=r"UNEXPECTED_EOF|ALERT_PROTOCOL_VERSION"):
+    with pytest.raises(ssl.SSLError, match=r"EOF|ALERT_PROTOCOL_VERSION"):
         handshake(server, certificate, version)
 
 
