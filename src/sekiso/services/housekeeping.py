@@ -7,7 +7,6 @@ import shutil
 import threading
 from pathlib import Path
 
-from sekiso.errors import SekisoError
 from sekiso.services.core import Core
 from sekiso.transfer.grants import Grants
 
@@ -47,7 +46,7 @@ class Housekeeping:
         while not self._stopped.wait(self._every_s):
             try:
                 self.clear()
-            except (OSError, SekisoError):
+            except Exception:  # the thread outlives whatever one round meets
                 log.exception("not everything could be cleared away; this is tried again")
 
     def clear(self) -> None:
@@ -63,11 +62,15 @@ class Housekeeping:
     def _clear_uploads(self, now_s: float) -> None:
         folder = self._core.state / "uploads"
         for path in folder.iterdir() if folder.is_dir() else ():
-            if now_s - path.stat().st_mtime > UPLOAD_S and not self._is_wanted(path):
+            try:
+                age_s = now_s - path.stat().st_mtime
+            except FileNotFoundError:
+                continue  # its task has ended just now
+            if age_s > UPLOAD_S and not self._is_wanted(path):
                 path.unlink(missing_ok=True)
 
     def _is_wanted(self, upload: Path) -> bool:
-        """Whether a task that may still run, or run again, names an upload."""
+        """Whether a task that has not ended names an upload."""
         with self._core.db.begin() as work:
             tasks = [t for t in work.tasks.all() if not t.state.ended]
         return any(t.params.get("run_once") == upload.stem for t in tasks)

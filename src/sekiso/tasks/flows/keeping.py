@@ -144,8 +144,11 @@ def _adopt(deps: Deps, file: Path) -> str:
 def forget_kept(ctx: FlowContext, deps: Deps) -> None:
     """Remove the layer file that a task has taken into the store, if no version has its content."""
     note = deps.scratch(ctx) / _KEPT
+    identity = ctx.results.get("keep", {}).get("identity", "")
     if note.exists():
-        forget_content(deps, note.read_text("ascii"))
+        identity = note.read_text("ascii")
+    if identity:
+        forget_content(deps, identity)
 
 
 def forget_content(deps: Deps, identity: str) -> bool:

@@ -257,6 +257,8 @@ def picture_path(state: Path, image_id: str) -> Path:
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_suffix(".part")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
     with fresh.open("wb") as stream:
         stream.write(content)
         stream.flush()
