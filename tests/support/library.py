@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from sekiso.services.layer_tasks import CreateLayer
 from sekiso.services.packaging import LayerService
 from sekiso.services.packaging_watch import PackagingWatch
 from sekiso.services.templates import TemplateService, TemplateView, TemplateWish
+from sekiso.store.database.api import UnitOfWork
 from sekiso.store.layers import LayerStore
 from sekiso.tasks.flows.deps import Deps
 from sekiso.tasks.flows.registry import all_flows
@@ -262,10 +264,28 @@ class Library:
         return replace(step, run=run)
 
 
+def _forbid_nesting(appliance: Appliance) -> None:
+    """Have a transaction inside another one of its thread fail, instead of waiting for itself."""
+    begin, inside = appliance.db.begin, threading.local()
+
+    @contextmanager
+    def begin_once() -> Iterator[UnitOfWork]:
+        assert not getattr(inside, "now", False), "a transaction inside a transaction"
+        with begin() as work:
+            inside.now = True
+            try:
+                yield work
+            finally:
+                inside.now = False
+
+    appliance.db.begin = begin_once  # type: ignore[method-assign]  # pyright: ignore[reportAttributeAccessIssue]
+
+
 @contextmanager
 def open_library() -> Iterator[Library]:
     """Put an appliance with one agent and one configuration together, and let it work."""
     with state_folder() as folder, open_appliance(folder) as appliance:
+        _forbid_nesting(appliance)
         works = MemoryStore()
         engine = MemoryEngine(appliance.db, store=works, pace=QUICK, clock=appliance.clock)
         core = Core(appliance.db, appliance.agents_port, engine, appliance.state, appliance.clock)

@@ -76,6 +76,7 @@ def test_an_operating_system_becomes_a_layer(library: Library) -> None:
 
 
 def test_an_os_layer_that_exists_gets_a_version(library: Library, os: VersionRecord) -> None:
+    library.now()  # versions are listed by age
     library.complete(library.layers.import_os(MANAGER, wish_os(name="DEBIAN", version="13")))
     view = library.layers.get("Debian", LayerKind.OS)
     assert [v.version.name for v in view.versions] == ["12", "13"]
@@ -349,9 +350,12 @@ def test_the_changes_become_one_with_the_previous_version(library: Library, os: 
 
 def test_a_version_of_an_os_layer(library: Library, os: VersionRecord) -> None:
     library.configuration("uefi", generation=2, disk_format="vhdx", template_vm=None)
-    for wish in ({"os_version_id": os.id}, {"prerequisite_version_ids": (os.id,)}):
+    for wish in (
+        AddVersion("13", "uefi", os_version_id=os.id),
+        AddVersion("13", "uefi", prerequisite_version_ids=(os.id,)),
+    ):
         with pytest.raises(RuleError, match="made on that layer alone"):
-            library.layers.add_version(MANAGER, "Debian", AddVersion("13", "uefi", **wish))
+            library.layers.add_version(MANAGER, "Debian", wish)
     task = library.wait(
         library.layers.add_version(MANAGER, "Debian", AddVersion("13", "uefi", auto_finalize=False))
     )

@@ -16,7 +16,7 @@ from sekiso.model.layer import LayerKind
 from sekiso.model.library import VersionRecord, VersionState
 from sekiso.model.task import TaskKind, TaskRecord, TaskState
 from sekiso.services.layer_tasks import AddVersion, CreateLayer, ImportOs
-from sekiso.tasks.errors import StoppingError
+from sekiso.tasks.errors import StoppingError, TaskStateError
 from sekiso.tasks.flows import deps as deps_module
 from sekiso.tasks.port import FlowContext
 
@@ -286,19 +286,42 @@ def test_retried_while_its_clean_up_is_due(library: Library, os: VersionRecord) 
     assert again.packaging == version.packaging
 
 
-def test_a_clean_up_that_is_due_leaves_what_was_finalized(library: Library, os: VersionRecord) -> None:
-    """Canceled while it was being finalized: one of both happens, never half of each."""
+def test_what_is_finalized_is_not_canceled(library: Library, os: VersionRecord) -> None:
     creation, version = library.created(os)
     library.host.shut_down(version.id)
 
     def cancel(step: str, when: str, ctx: FlowContext) -> None:
         if (step, when, ctx.task.kind) == ("check", "after", TaskKind.FINALIZE_LAYER):
-            with pytest.raises(Exception, match="complete"):
+            with pytest.raises(TaskStateError):
                 library.engine.cancel(creation.id)
 
     library.hook = cancel
     library.complete(library.layers.finalize(MANAGER, version.id))
     assert library.version(version.id).state is VersionState.DEPLOYABLE
+
+
+def test_canceled_while_it_is_finalized(library: Library, os: VersionRecord) -> None:
+    """A clean-up that comes too late leaves what was made meanwhile."""
+    creation, version = library.created(os)
+    library.host.shut_down(version.id)
+
+    def cancel(step: str, when: str, ctx: FlowContext) -> None:
+        if (step, when, ctx.task.kind) == ("check", "before", TaskKind.FINALIZE_LAYER):
+            library.engine.cancel(creation.id)
+            assert library.failed(creation)["code"] == "task.clean-up"
+
+    library.hook = cancel
+    library.complete(library.layers.finalize(MANAGER, version.id))
+    done = library.version(version.id)
+    assert (done.state, done.packaging) == (VersionState.DEPLOYABLE, None)
+    library.restart()
+    for _ in range(1000):
+        if (library.task(creation).error or {}).get("code") != "task.clean-up":
+            break
+        library.engine.wait(creation.id, timeout_s=0.01)
+    library.ended(creation)
+    assert (library.task(creation).error or {}).get("code") != "task.clean-up"
+    assert library.version(version.id) == done
 
 
 def test_the_agent_is_gone_for_good(library: Library, os: VersionRecord) -> None:
