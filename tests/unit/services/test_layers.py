@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -278,7 +279,7 @@ def test_the_same_layer_twice_at_once(library: Library, os: VersionRecord) -> No
     library.appliance.agents_port.offline.add(library.agent_id)
     library.engine.launch(library.flows())
     while not (ended := [t for t in tasks if library.task(t).state.ended]):
-        pass
+        time.sleep(0.001)
     assert library.failed(ended[0])["code"] == "already-exists"
     library.appliance.agents_port.offline.clear()
     (other,) = (t for t in tasks if t is not ended[0])
@@ -439,7 +440,7 @@ def test_finalize_twice_at_once(library: Library, os: VersionRecord) -> None:
     def look(step: str, when: str, ctx: FlowContext) -> None:
         if step == "capture" and when == "before":
             while library.task(second).state is not TaskState.FAILED:
-                pass
+                time.sleep(0.001)
             states.append(library.version(version.id).state)
 
     library.engine.close()
@@ -450,7 +451,7 @@ def test_finalize_twice_at_once(library: Library, os: VersionRecord) -> None:
     def one_after_the_other(step: str, when: str, ctx: FlowContext) -> None:
         if step == "prepare" and when == "before" and ctx.task.id == second.id:
             while library.version(version.id).holder_task_id != first.id:
-                pass
+                time.sleep(0.001)
         look(step, when, ctx)
 
     library.hook = one_after_the_other
@@ -645,10 +646,10 @@ def test_a_version_twice_at_once(library: Library, os: VersionRecord) -> None:
     def look(step: str, when: str, ctx: FlowContext) -> None:
         if ctx.task.id == second.id and step == "prepare":
             while library.version(app.id).holder_task_id != first.id:
-                pass
+                time.sleep(0.001)
         if ctx.task.id == first.id and step == "forget" and when == "before":
             while library.task(second).state is not TaskState.FAILED:
-                pass
+                time.sleep(0.001)
             seen.append(library.version(app.id).state)
 
     library.engine.close()
