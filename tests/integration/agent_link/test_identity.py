@@ -144,7 +144,7 @@ def test_agent_speaks_to_no_other_appliance(link: LinkRig, caplog: pytest.LogCap
     assert caplog.text.count("ERROR") == 1
 
 
-def test_certificate_is_renewed_before_it_ends(link: LinkRig) -> None:
+def test_certificate_is_renewed_before_it_ends(link: LinkRig, tmp_path: Path) -> None:
     key = new_key()
     issued = link.authority.issue(certificate_request(key), link.agent_id, days=0.01)
     with link.db.begin() as work:
@@ -163,6 +163,9 @@ def test_certificate_is_renewed_before_it_ends(link: LinkRig) -> None:
     link.cut()
     until(lambda: not _pending(link), "the use of the new certificate")
     until(link.online, "the connection")
+    assert link.hub.call(link.agent_id, QUICK, quick()).account == "root"
+    write_private(tmp_path / "old.pem", old)
+    assert refusal(link, tmp_path / "old.pem") == REFUSED
     assert link.hub.call(link.agent_id, QUICK, quick()).account == "root"
 
 
