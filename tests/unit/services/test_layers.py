@@ -20,6 +20,7 @@ from sekiso.model.task import SubjectKind, TaskKind, TaskState
 from sekiso.services.core import NotAllowedError
 from sekiso.services.layer_tasks import AddVersion, CreateLayer, ImportOs
 from sekiso.store.layer_file import LayerFile
+from sekiso.tasks.errors import StoppingError
 from sekiso.tasks.flows.keeping import VersionNotReadyError
 from sekiso.tasks.flows.params import CreateLayerTask, unpack
 from sekiso.tasks.port import FlowContext
@@ -725,6 +726,28 @@ def test_cancel_of_a_removal(library: Library, os: VersionRecord) -> None:
         assert library.ended(task).state is TaskState.CANCELED
         assert (library.find(app.id) == app) is stays
         assert library.store.exists(app.identity or "") is stays
+
+
+def test_a_removal_cut_off_and_canceled(library: Library, os: VersionRecord) -> None:
+    """The record is gone, but the step that removed it was not recorded as done."""
+    app = library.layer("Office", on=os)
+    cut: list[bool] = []
+
+    def stop(step: str, when: str, ctx: FlowContext) -> None:
+        if (step, when) == ("forget", "after"):
+            cut.append(True)
+            raise StoppingError
+
+    library.hook = stop
+    task = library.layers.remove_version(MANAGER, app.id)
+    while not cut:
+        time.sleep(0.001)
+    library.engine.close()
+    library.engine.cancel(task.id)
+    library.engine.launch(library.flows())
+    assert library.ended(task).state is TaskState.CANCELED
+    assert library.find(app.id) is None
+    assert not library.store.exists(app.identity or "")
 
 
 def test_what_is_in_layers(library: Library, os: VersionRecord) -> None:

@@ -98,7 +98,7 @@ def delete_version_flow(deps: Deps) -> Flow:
     def remove(ctx: FlowContext) -> StepResult:
         identity = ctx.results["prepare"]["identity"]
         if not identity or not forget_content(deps, identity):
-            return dict(ctx.results["forget"])
+            return {"version_id": asked(ctx).version_id}
         online = set(deps.agents.online())
         for place in ctx.results["prepare"]["places"]:
             try:
