@@ -227,7 +227,7 @@ def test_a_canceled_publication_leaves_nothing(world: World) -> None:
 
 def test_what_is_in_use_is_not_deleted(world: World) -> None:
     for words in (
-        ("connector", "delete", PLAIN, "--yes"),
+        ("connector", "delete", OFFLOAD1, "--yes"),
         ("layer", "delete-version", "alpha:2", "--yes"),
         ("layer", "delete", "Debian", "--yes"),
         ("agent", "revoke", "host1", "--yes"),

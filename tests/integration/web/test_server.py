@@ -122,7 +122,10 @@ def test_plain_http_is_not_answered(server: WebServer) -> None:
 
 
 def test_endless_headers_are_refused(server: WebServer, certificate: ServerCertificate) -> None:
-    answer = get(server, certificate, **{"X-Long": "a" * (100 << 10)})
+    try:
+        answer = get(server, certificate, **{"X-Long": "a" * (4 << 20)})
+    except httpx.TransportError:
+        return  # cut while it was still sending
     assert answer.status_code in (400, 431)
 
 

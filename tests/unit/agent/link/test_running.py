@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from sekiso.agent.link.messages import MAX_BYTES, Command, Outcome, Progress
+from sekiso.agent.link.messages import MAX_BYTES, Command, Outcome, Progress, encode
 from sekiso.agent.link.running import Running
 from sekiso.agent.memory import MemoryJournal
+from sekiso.errors import NoSpaceError
+from sekiso.store.database.errors import DatabaseUnavailableError
 
 from ....contract.agent_port.worker import LONG, QUICK, Worker, until
 
@@ -174,3 +176,105 @@ def test_progress_names_its_step(host: Host) -> None:
     host.outcome()
     assert host.told[0] == Progress("c", "Count", 0, 5)
     assert [p.done for p in host.told] == sorted(p.done for p in host.told)
+
+
+@dataclass
+class Failing:
+    """Fails as it is told."""
+
+    error: Exception
+
+    def run(self, method: str, params: Any, *, command_id: str, progress: Any) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/guest/\udcff\ud800", r"/guest/\udcff\ud800"),
+        ("x" * MAX_BYTES, "xxx"),
+        (1 << 70, str(1 << 70)),
+        (object, "class 'object'"),
+    ],
+)
+def test_error_that_no_message_holds_is_told_all_the_same(host: Host, path: object, said: str) -> None:
+    """Names of files in guests are whatever somebody made them."""
+    host.worker = Failing(NoSpaceError(path=path, needed_bytes=2, free_bytes=1))
+    host.again()
+    host.give("x")
+    outcome = host.outcome()
+    assert len(encode(outcome)) <= MAX_BYTES
+    assert outcome.error is not None
+    assert said in outcome.error["text"]
+
+
+def test_unexpected_error_that_no_message_holds(host: Host) -> None:
+    host.worker = Failing(ValueError("\udcff"))
+    host.again()
+    host.give("x")
+    outcome = host.outcome()
+    assert "ValueError" in encode(outcome)
+
+
+@dataclass
+class FullJournal(MemoryJournal):
+    """A journal whose disk is full."""
+
+    full: bool = True
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def _check(self) -> None:
+        if self.full:
+            raise DatabaseUnavailableError(database="journal.db", reason="database or disk is full")
+
+    def begin(self, command_id: str, method: str) -> None:
+        self._check()
+        super().begin(command_id, method)
+
+    def end(self, command_id: str, outcome: dict[str, Any]) -> None:
+        self._check()
+        super().end(command_id, outcome)
+
+    def forget(self, command_id: str) -> None:
+        self._check()
+        super().forget(command_id)
+
+
+def test_what_cannot_be_remembered_is_not_begun(host: Host) -> None:
+    host.journal = FullJournal()
+    host.again()
+    host.give("answer")
+    error = host.outcome().error
+    assert error is not None
+    assert error["code"] == "database.unavailable"
+    assert not host.worker.runs
+    host.give("answer", method=QUICK, durable=False)
+    assert host.outcome().error is None
+
+
+def test_outcome_that_cannot_be_remembered_is_told(host: Host) -> None:
+    """If it is lost on its way, the command is carried out again: nothing is done twice by that."""
+    host.journal = journal = FullJournal(full=False)
+    host.again()
+    host.give("wait")
+    until(lambda: host.worker.active, "the beginning")
+    journal.full = True
+    host.worker.released.set()
+    assert host.outcome().result == {"path": "wait", "manifest": {"run": 1}}
+    host.running.acknowledged("c")
+    journal.full = False
+    # It comes to light at the next connection that the appliance has it.
+    assert host.running.known() == ("c",)
+
+
+def test_cancel_that_cannot_be_remembered_is_told(host: Host) -> None:
+    host.journal = journal = FullJournal(full=False)
+    journal.begin("c", LONG)
+    host.again()
+    journal.full = True
+    host.running.cancel("c")
+    error = host.outcome().error
+    assert error is not None
+    assert error["code"] == "canceled"
