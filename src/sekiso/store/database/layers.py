@@ -53,7 +53,10 @@ class LayerTable(RecordRows[LayerRecord]):
     def _user_names(self, record_id: str) -> Iterable[str]:
         versions = version_names().where(tables.versions.c.layer_id == record_id)
         yield from (
-            row[1] for row in self._connection.execute(versions.order_by(tables.versions.c.created_s, tables.versions.c.name))
+            row[1]
+            for row in self._connection.execute(
+                versions.order_by(tables.versions.c.created_s, tables.versions.c.name)
+            )
         )
         yield from super()._user_names(record_id)
 
