@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -50,9 +50,21 @@ def result_of(method: str, data: dict[str, Any]) -> Any:
 
 
 def error_data(error: SekisoError) -> dict[str, Any]:
-    """Return an error as plain data."""
+    """Return an error as plain data; what UTF-8 cannot hold, as names of a guest's files, is escaped."""
     parts = [fill(text, error.params) for text in (error.brief, error.why, error.resolution)]
-    return {**error.to_dict(), "text": error.render(), "parts": parts}
+    return _sayable({**error.to_dict(), "text": error.render(), "parts": parts})
+
+
+def _sayable(data: Any) -> Any:
+    match data:
+        case str():
+            return data.encode("utf-8", "backslashreplace").decode()
+        case list():
+            return [_sayable(item) for item in cast("list[Any]", data)]
+        case dict():
+            return {key: _sayable(value) for key, value in cast("dict[str, Any]", data).items()}
+        case _:
+            return data
 
 
 def error_of(method: str, data: dict[str, Any]) -> SekisoError:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _LONG_PER_PLACE = 2
 _QUICK_THREADS = 8
 _TURN_S = 0.2
+_CUT_CHARS = 2000
 
 
 class StoppingError(Exception):
@@ -124,14 +125,18 @@ class Running:
 
     def take(self, command: Command) -> None:
         """Carry a command out, unless it is under way; one that has ended is answered again."""
-        with self._changed:
-            if command.id in self._reports or self._stopping.is_set():
-                return
-            entry = self._journal.find(command.id) if command.durable else None
-            if entry is None or entry.outcome is None:
-                self._begin(command)
-                return
-        self._ended(_outcome_of(entry))
+        try:
+            with self._changed:
+                if command.id in self._reports or self._stopping.is_set():
+                    return
+                entry = self._journal.find(command.id) if command.durable else None
+                if entry is None or entry.outcome is None:
+                    self._begin(command)
+                    return
+            self._ended(_outcome_of(entry))
+        except SekisoError as error:  # it cannot be remembered, so it is not begun
+            log.warning("command %s (%s) is refused: %s", command.id, command.method, error)
+            self._ended(_failed(command.id, error))
 
     def cancel(self, command_id: str) -> None:
         """Give a command up; one that a restart has cut off is not begun again."""
@@ -143,13 +148,16 @@ class Running:
             entry = self._journal.find(command_id)
             if entry is None or entry.outcome is not None:
                 return
-            outcome = Outcome(command_id, error=error_data(CanceledError()))
+            outcome = _failed(command_id, CanceledError())
             self._record(outcome)
         self._ended(outcome)
 
     def acknowledged(self, command_id: str) -> None:
         """Forget a command whose outcome the appliance has."""
-        self._journal.forget(command_id)
+        try:
+            self._journal.forget(command_id)
+        except SekisoError as error:  # the appliance acknowledges it again after the next connect
+            log.warning("command %s cannot be forgotten: %s", command_id, error)
 
     def stop(self) -> None:
         """Let every command stop at its next sign of progress; they are carried out again later."""
@@ -203,20 +211,23 @@ class Running:
         return outcome
 
     def _record(self, outcome: Outcome) -> None:
-        self._journal.end(outcome.id, {"result": outcome.result, "error": outcome.error})
+        try:
+            self._journal.end(outcome.id, {"result": outcome.result, "error": outcome.error})
+        except SekisoError as error:
+            # It is told all the same; should it be lost on its way, the command is carried out again.
+            log.warning("the end of command %s cannot be remembered: %s", outcome.id, error)
 
     def _outcome(self, command: Command, report: _Report) -> Outcome:
         try:
             return _sendable(Outcome(command.id, result=self._result(command, report)), command.method)
         except SekisoError as error:
             log.info("command %s (%s) failed: %s", command.id, command.method, error)
-            return Outcome(command.id, error=error_data(error))
+            return _failed(command.id, error)
         except StoppingError:
             raise
         except Exception as error:  # whatever a handler does, the appliance gets an answer
             log.exception("command %s (%s) failed", command.id, command.method)
-            unexpected = SekisoError(reason=f"{type(error).__name__}: {error}")
-            return Outcome(command.id, error=error_data(unexpected))
+            return _failed(command.id, SekisoError(reason=f"{type(error).__name__}: {error}"))
 
     def _result(self, command: Command, report: _Report) -> dict[str, Any]:
         crash_point("agent", command.method, "before")
@@ -252,6 +263,14 @@ def _is_quick(method: str) -> bool:
 def _outcome_of(entry: Entry) -> Outcome:
     outcome = entry.outcome or {}
     return Outcome(entry.command_id, outcome.get("result"), outcome.get("error"))
+
+
+def _failed(command_id: str, error: SekisoError) -> Outcome:
+    """Return an error as an outcome; of one that no message holds, the beginning of its text."""
+    outcome = Outcome(command_id, error=error_data(error))
+    if len(encode(outcome)) > MAX_BYTES:
+        outcome = Outcome(command_id, error=error_data(SekisoError(reason=error.render()[:_CUT_CHARS])))
+    return outcome
 
 
 def _sendable(outcome: Outcome, method: str) -> Outcome:

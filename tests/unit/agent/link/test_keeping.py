@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sekiso.agent import pki
+from sekiso.agent.errors import JournalError
 from sekiso.agent.files import load_or_create, write_private
 from sekiso.agent.journal import Entry, Journal
 from sekiso.agent.settings import FILE, AgentSettings, load_settings, save_settings
@@ -195,3 +196,46 @@ def test_journal_syncs_each_entry(tmp_path: Path) -> None:
     assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
     journal.close()
+
+
+@pytest.mark.parametrize("damage", [b"no database at all" * 100, None])
+def test_journal_that_is_damaged_is_begun_anew(
+    tmp_path: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.begin("a", "m")
+    journal.close()
+    content = bytearray(path.read_bytes())
+    path.write_bytes(damage or content[:100] + b"\xff" * (len(content) - 100))
+    anew = Journal(path)
+    assert anew.all() == ()
+    anew.begin("b", "m")
+    anew.close()
+    assert (tmp_path / "journal.db.damaged").exists()
+    assert "damaged" in caplog.text
+    again = Journal(path)
+    assert [e.command_id for e in again.all()] == ["b"]
+    again.close()
+
+
+def test_journal_whose_disk_is_full(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    journal.begin("a", "m")
+    journal._db.execute("PRAGMA max_page_count = 3")
+    with pytest.raises(JournalError, match="full") as caught:
+        journal.end("a", {"result": {"x": "x" * 100_000}, "error": None})
+    assert caught.value.retryable
+    assert journal.all() == (Entry("a", "m", None),)
+    journal.close()
+    with pytest.raises(JournalError):
+        journal.all()
+
+
+def test_journal_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError):
+        Journal(tmp_path / "file" / "journal.db")
+    (tmp_path / "journal.db").mkdir()
+    with pytest.raises(JournalError):
+        Journal(tmp_path / "journal.db")

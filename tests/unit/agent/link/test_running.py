@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from sekiso.agent.errors import JournalError
 from sekiso.agent.link.messages import MAX_BYTES, Command, Outcome, Progress, encode
 from sekiso.agent.link.running import Running
 from sekiso.agent.memory import MemoryJournal
 from sekiso.errors import NoSpaceError
-from sekiso.store.database.errors import DatabaseUnavailableError
 
 from ....contract.agent_port.worker import LONG, QUICK, Worker, until
 
@@ -227,7 +227,7 @@ class FullJournal(MemoryJournal):
 
     def _check(self) -> None:
         if self.full:
-            raise DatabaseUnavailableError(database="journal.db", reason="database or disk is full")
+            raise JournalError(database="journal.db", reason="database or disk is full")
 
     def begin(self, command_id: str, method: str) -> None:
         self._check()
@@ -248,7 +248,7 @@ def test_what_cannot_be_remembered_is_not_begun(host: Host) -> None:
     host.give("answer")
     error = host.outcome().error
     assert error is not None
-    assert error["code"] == "database.unavailable"
+    assert error["code"] == "agent.journal"
     assert not host.worker.runs
     host.give("answer", method=QUICK, durable=False)
     assert host.outcome().error is None
