@@ -59,7 +59,7 @@ class Journal:
         Raises:
             JournalError: the journal cannot be read.
         """
-        rows = self._rows("SELECT id, method, outcome FROM command WHERE id = ?", command_id)
+        rows = self._rows("SELECT id, method, outcome FROM command WHERE id = ?1", command_id)
         return _entry(rows[0]) if rows else None
 
     def begin(self, command_id: str, method: str) -> None:
@@ -76,7 +76,7 @@ class Journal:
         Raises:
             JournalError: the journal cannot be written.
         """
-        self._rows("UPDATE command SET outcome = ? WHERE id = ?", json.dumps(outcome), command_id)
+        self._rows("UPDATE command SET outcome = ?1 WHERE id = ?2", json.dumps(outcome), command_id)
 
     def forget(self, command_id: str) -> None:
         """Forget a command whose outcome the appliance has.
@@ -84,7 +84,7 @@ class Journal:
         Raises:
             JournalError: the journal cannot be written.
         """
-        self._rows("DELETE FROM command WHERE id = ?", command_id)
+        self._rows("DELETE FROM command WHERE id = ?1", command_id)
 
     def all(self) -> tuple[Entry, ...]:
         """Return every command that is remembered.
