@@ -48,7 +48,7 @@ from sekiso.agent.link.messages import (
     decode_from_appliance,
     encode,
 )
-from sekiso.agent.link.plain_data import plain
+from sekiso.agent.link.plain_data import plain, sayable
 from sekiso.agent.link.running import Running
 from sekiso.agent.link.soon import soon
 from sekiso.agent.pki import belongs_to, certificate_request, key_pem, new_key
@@ -196,9 +196,24 @@ class AgentService:
             self._complain(logging.ERROR, "the appliance sent something that is no message")
             return False
         except (OSError, InvalidHandshake, InvalidMessage, TimeoutError) as error:
-            self._complain(logging.WARNING, "the appliance cannot be reached", error)
+            self._not_connected(error)
             return False
         return True
+
+    def _not_connected(self, error: Exception) -> None:
+        """Say why there is no connection: the own certificate may be the reason."""
+        try:
+            expired = _certificate_of(self._state).not_valid_after_utc < datetime.now(UTC)
+        except (OSError, ValueError) as unreadable:
+            trouble = "the certificate of this agent cannot be read; register it again"
+            self._complain(logging.ERROR, trouble, unreadable)
+            return
+        if expired:
+            self._complain(
+                logging.ERROR, "the certificate of this agent has expired; register it again", error
+            )
+        else:
+            self._complain(logging.WARNING, "the appliance cannot be reached", error)
 
     def _closed(self, closed: ConnectionClosed) -> bool:
         """Say why the connection has ended; return whether it was a good one."""
@@ -240,9 +255,8 @@ class AgentService:
     async def _serve(self, connection: ClientConnection) -> None:
         self._connection, self._trouble = connection, ""
         helpers = [
-            asyncio.create_task(self._tell_progress(connection)),
-            asyncio.create_task(self._report_host(connection)),
-            asyncio.create_task(self._look_after_certificate(connection)),
+            asyncio.create_task(self._again_and_again(helper, connection))
+            for helper in (self._tell_progress, self._report_host, self._look_after_certificate)
         ]
         try:
             known = await asyncio.to_thread(self._running.known)
@@ -290,6 +304,16 @@ class AgentService:
 
     # --- beside the commands ----------------------------------------------------------------------------
 
+    async def _again_and_again(
+        self, helper: Callable[[ClientConnection], Coroutine[Any, Any, None]], connection: ClientConnection
+    ) -> None:
+        while True:
+            try:
+                await helper(connection)
+            except Exception:  # commands are carried out whatever fails beside them
+                log.exception("something failed beside the commands; it is tried again")
+            await asyncio.sleep(self._inventory_s)
+
     async def _tell_progress(self, connection: ClientConnection) -> None:
         while True:
             await asyncio.sleep(_PROGRESS_S)
@@ -303,7 +327,7 @@ class AgentService:
         while True:
             found = await asyncio.to_thread(self._inventory)
             if found is not None and _differs(found, sent):
-                await self._send(connection, InventoryNews(plain(found)))
+                await self._send(connection, InventoryNews(sayable(plain(found))))
                 sent = found
             await asyncio.sleep(self._inventory_s)
 
@@ -318,7 +342,7 @@ class AgentService:
 
     async def _look_after_certificate(self, connection: ClientConnection) -> None:
         while True:
-            if _needs_renewal((self._state / CERTIFICATE).read_bytes()):
+            if _needs_renewal(_certificate_of(self._state)):
                 key = new_key()
                 self._pending_key = key_pem(key)
                 await self._send(connection, Renew(certificate_request(key).decode()))
@@ -343,8 +367,11 @@ class AgentService:
             await connection.send(encode(message))
 
 
-def _needs_renewal(pem: bytes) -> bool:
-    certificate = x509.load_pem_x509_certificate(pem)
+def _certificate_of(state: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((state / CERTIFICATE).read_bytes())
+
+
+def _needs_renewal(certificate: x509.Certificate) -> bool:
     begun, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return end - datetime.now(UTC) < (end - begun) / 3
 

@@ -50,19 +50,20 @@ def result_of(method: str, data: dict[str, Any]) -> Any:
 
 
 def error_data(error: SekisoError) -> dict[str, Any]:
-    """Return an error as plain data; what UTF-8 cannot hold, as names of a guest's files, is escaped."""
+    """Return an error as plain data that a message holds."""
     parts = [fill(text, error.params) for text in (error.brief, error.why, error.resolution)]
-    return _sayable({**error.to_dict(), "text": error.render(), "parts": parts})
+    return sayable({**error.to_dict(), "text": error.render(), "parts": parts})
 
 
-def _sayable(data: Any) -> Any:
+def sayable(data: Any) -> Any:
+    """Return plain data with what UTF-8 cannot hold escaped, as in names of files."""
     match data:
         case str():
             return data.encode("utf-8", "backslashreplace").decode()
         case list():
-            return [_sayable(item) for item in cast("list[Any]", data)]
+            return [sayable(item) for item in cast("list[Any]", data)]
         case dict():
-            return {key: _sayable(value) for key, value in cast("dict[str, Any]", data).items()}
+            return {key: sayable(value) for key, value in cast("dict[str, Any]", data).items()}
         case _:
             return data
 
