@@ -40,6 +40,7 @@ def _prepare(estate: Estate, work: Path) -> Path:
     subprocess.run([ROOT / "script/make-debian-guest", *words], check=True)
     estate.start()
     common = ("--agent", "host1", "--storage-path", estate.storage, "--network", "Isolated", "--cache-gb", 20)
+    common += ("--cpus", 1, "--memory-mb", 1024)
     for name, offload in ((PLAIN, "--no-offload"), (OFFLOAD, "--offload")):
         estate.run("connector", "create", name, *common, offload, "--disk-format", "vhd")
     estate.run(
