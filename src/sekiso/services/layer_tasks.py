@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ from sekiso.tasks.flows.params import (
     pack,
     unpack,
 )
+
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +379,11 @@ class LayerTasks(LayerLibrary):
             return work.tasks.list(which)
 
     def _check_upload(self, upload_id: str | None) -> None:
-        if upload_id is not None and not (self.core.state / "uploads" / f"{upload_id}.tar").is_file():
+        if upload_id is None:
+            return
+        # Before it becomes part of a path: uploads have the identifiers that the appliance gave them.
+        known = _UPLOAD_ID.fullmatch(upload_id) is not None
+        if not known or not (self.core.state / "uploads" / f"{upload_id}.tar").is_file():
             raise NotFoundError(what="The upload", name=upload_id, remedy="Upload the files again.")
 
     def _start(

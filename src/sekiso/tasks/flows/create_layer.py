@@ -7,20 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sekiso.agent.contract import (
-    ComposeDiskParams,
-    CreatePackagingParams,
-    DiskMade,
-    FileFacts,
-    PackagingParams,
-)
+from sekiso.agent.contract import ComposeDiskParams, CreatePackagingParams, PackagingParams
 from sekiso.agent.run_once import make_run_once_disk
 from sekiso.model.library import PackagingFacts
 from sekiso.model.task import TaskKind
-from sekiso.tasks.flows.boot_disks import compose_here
 from sekiso.tasks.flows.deps import Deps, tried, unless_gone
+from sekiso.tasks.flows.disks import disk_steps, made_disk
 from sekiso.tasks.flows.keeping import begin_removal, begin_version, forget_version, let_go
-from sekiso.tasks.flows.moving import ensure_layers, send
+from sekiso.tasks.flows.moving import send
 from sekiso.tasks.flows.params import CreateLayerTask, pack, unpack
 from sekiso.tasks.flows.uploads import unpack_run_once
 from sekiso.tasks.port import Flow, FlowContext, Step, StepResult
@@ -57,27 +51,6 @@ def create_layer_flow(deps: Deps) -> Flow:
             cache_bytes=asked.site.cache_bytes,
         )
 
-    def look(ctx: FlowContext) -> StepResult:
-        params = replace(disk_params(ctx), only_cached=True)
-        return pack(deps.call(ctx, task(ctx).site, "disk.compose", params))
-
-    def layers(ctx: FlowContext) -> StepResult:
-        return dict(ensure_layers(ctx, deps, task(ctx).site, task(ctx).recipe.identities))
-
-    def compose(ctx: FlowContext) -> StepResult:
-        return compose_here(ctx, deps, task(ctx).recipe)
-
-    def send_disk(ctx: FlowContext) -> StepResult:
-        disk = deps.scratch(ctx) / ctx.results["compose"]["name"]
-        return pack(send(ctx, deps, task(ctx).site, disk))
-
-    def place(ctx: FlowContext) -> StepResult:
-        params = disk_params(ctx)
-        if "send-disk" in ctx.results:
-            received = unpack(dict(ctx.results["send-disk"]), FileFacts)
-            params = replace(params, received=received.path)
-        return pack(deps.call(ctx, task(ctx).site, "disk.compose", params))
-
     def run_once(ctx: FlowContext) -> StepResult:
         disk = deps.scratch(ctx) / "run-once.raw"
         if not disk.exists():
@@ -87,14 +60,13 @@ def create_layer_flow(deps: Deps) -> Flow:
 
     def machine(ctx: FlowContext) -> StepResult:
         asked = task(ctx)
-        boot_disk = unpack(dict(ctx.results.get("place") or ctx.results["look"]), DiskMade).path
         params = CreatePackagingParams(
             storage_path=asked.site.storage_path,
             task_id=ctx.task.id,
             version_id=asked.version.id,
             machine_name=asked.machine_name,
             hardware=asked.site.hardware,
-            boot_disk=boot_disk,
+            boot_disk=made_disk(ctx.results).path,
             disk_format=asked.site.disk_format,
             run_once=ctx.results["run-once"]["path"] if "run-once" in ctx.results else None,
         )
@@ -136,25 +108,9 @@ def create_layer_flow(deps: Deps) -> Flow:
     def waits(ctx: FlowContext) -> str | None:
         return what_to_do(task(ctx), ctx.results["machine"]["machine_name"])
 
-    def here(ctx: FlowContext) -> bool:
-        return not task(ctx).site.offload and not ctx.results["look"]["path"]
-
-    def missing(ctx: FlowContext) -> bool:
-        return not ctx.results["look"]["path"]
-
     steps = (
         Step("prepare", "Preparing", 1, prepare),
-        Step("look", "Looking into the layer disk cache", 1, look),
-        Step(
-            "layers",
-            "Copying layers to the agent",
-            30,
-            layers,
-            lambda ctx: task(ctx).site.offload,
-        ),
-        Step("compose", "Composing the boot disk", 30, compose, here),
-        Step("send-disk", "Copying the boot disk to the agent", 30, send_disk, here),
-        Step("place", "Making the boot disk at the agent", 30, place, missing),
+        *disk_steps(deps, lambda ctx: task(ctx).site, disk_params, keep_layers=True),
         Step(
             "run-once",
             "Preparing the run-once script",

@@ -21,8 +21,8 @@ from sekiso.model.layer import LayerKind
 from sekiso.model.library import VersionRecord, VersionState
 from sekiso.model.task import TaskKind
 from sekiso.store.layer_file import Compression
-from sekiso.tasks.flows.boot_disks import compose_here
 from sekiso.tasks.flows.deps import Deps, tried, unless_gone
+from sekiso.tasks.flows.disks import compose_here
 from sekiso.tasks.flows.keeping import (
     VersionNotReadyError,
     forget_agent_layer,

@@ -19,10 +19,9 @@ from sekiso.agent.contract import (
 )
 from sekiso.model.library import ImageRecord, ImageState
 from sekiso.model.task import TaskKind
-from sekiso.tasks.flows.boot_disks import compose_here
 from sekiso.tasks.flows.deps import Deps, tried, unless_gone
+from sekiso.tasks.flows.disks import disk_steps, made_disk
 from sekiso.tasks.flows.keeping import require_deployable
-from sekiso.tasks.flows.moving import ensure_layers, send
 from sekiso.tasks.flows.params import BootTestTask, PublishTask, Site, pack, unpack
 from sekiso.tasks.port import Flow, FlowContext, Step, StepResult
 
@@ -58,27 +57,6 @@ def publish_image_flow(deps: Deps) -> Flow:
             cache_bytes=asked.site.cache_bytes,
         )
 
-    def look(ctx: FlowContext) -> StepResult:
-        params = replace(disk_params(ctx), only_cached=True)
-        return pack(deps.call(ctx, task(ctx).site, "disk.compose", params))
-
-    def layers(ctx: FlowContext) -> StepResult:
-        return dict(ensure_layers(ctx, deps, task(ctx).site, task(ctx).recipe.identities))
-
-    def compose(ctx: FlowContext) -> StepResult:
-        return compose_here(ctx, deps, task(ctx).recipe)
-
-    def send_disk(ctx: FlowContext) -> StepResult:
-        disk = deps.scratch(ctx) / ctx.results["compose"]["name"]
-        facts = send(ctx, deps, task(ctx).site, disk)
-        return {**pack(facts), "wire_bytes": disk.stat().st_size}
-
-    def place(ctx: FlowContext) -> StepResult:
-        params = disk_params(ctx)
-        if "send-disk" in ctx.results:
-            params = replace(params, received=ctx.results["send-disk"]["path"])
-        return pack(deps.call(ctx, task(ctx).site, "disk.compose", params))
-
     def machine(ctx: FlowContext) -> StepResult:
         asked = task(ctx)
         params = CreateImageMachineParams(
@@ -86,18 +64,18 @@ def publish_image_flow(deps: Deps) -> Flow:
             image_id=asked.image.id,
             name=asked.image.name,
             hardware=asked.site.hardware,
-            disk_path=_disk(ctx.results).path,
+            disk_path=made_disk(ctx.results).path,
             disk_format=asked.site.disk_format,
         )
         return pack(deps.call(ctx, asked.site, "image.create-machine", params))
 
     def boot_test(ctx: FlowContext) -> StepResult:
         asked = task(ctx)
-        return test_boot(ctx, deps, asked.site, asked.image.id, _disk(ctx.results).path)
+        return test_boot(ctx, deps, asked.site, asked.image.id, made_disk(ctx.results).path)
 
     def keep(ctx: FlowContext) -> StepResult:
         asked = task(ctx)
-        disk = _disk(ctx.results)
+        disk = made_disk(ctx.results)
         facts = _facts(ctx.results, disk)
         with deps.db.begin() as work:
             image = work.images.get(asked.image.id)
@@ -160,25 +138,9 @@ def publish_image_flow(deps: Deps) -> Flow:
                 if image.holder_task_id == ctx.task.id:
                     work.images.let_go(image.id, ctx.task.id)
 
-    def missing(ctx: FlowContext) -> bool:
-        return not ctx.results["look"]["path"]
-
-    def here(ctx: FlowContext) -> bool:
-        return missing(ctx) and not task(ctx).site.offload
-
     steps = (
         Step("prepare", "Preparing", 1, prepare),
-        Step("look", "Looking into the layer disk cache", 2, look),
-        Step(
-            "layers",
-            "Copying layers to the agent",
-            25,
-            layers,
-            lambda ctx: missing(ctx) and task(ctx).site.offload,
-        ),
-        Step("compose", "Composing the disk", 40, compose, here),
-        Step("send-disk", "Copying the disk to the agent", 40, send_disk, here),
-        Step("place", "Making the disk at the agent", 40, place, missing),
+        *disk_steps(deps, lambda ctx: task(ctx).site, disk_params, keep_layers=False),
         Step("machine", "Creating the machine", 3, machine),
         Step("boot-test", "Starting the image to test it", 40, boot_test, lambda ctx: task(ctx).boot_test),
         Step("keep", "Recording the image", 1, keep),
@@ -214,7 +176,7 @@ def boot_test_flow(deps: Deps) -> Flow:
         return dict(ctx.results["boot"])
 
     def undo(ctx: FlowContext, _reason: str) -> None:
-        tried(ctx, lambda: deps.clean_up(ctx, task(ctx).site))
+        tried(ctx, lambda: deps.clean_up(ctx, task(ctx).site, limit_s=0.0))
 
     def ended(ctx: FlowContext, _state: str) -> None:
         with deps.db.begin() as work:
@@ -264,10 +226,6 @@ def _write(path: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     fresh.replace(path)
-
-
-def _disk(results: Mapping[str, StepResult]) -> DiskMade:
-    return unpack(dict(results.get("place") or results["look"]), DiskMade)
 
 
 def _facts(results: Mapping[str, StepResult], disk: DiskMade) -> dict[str, Any]:
