@@ -97,7 +97,7 @@ def list_(
         return
     tasks = task_records(answer)
     rows = [(*row, moment(t.created_s)) for row, t in zip(records_table(tasks), tasks, strict=True)]
-    print_table(["Task", "What", "About", "State", "Percent", "Step", "Begun"], rows, right=[4])
+    print_table(["Task", "Kind", "About", "State", "Percent", "Step", "Begun"], rows, right=[4])
 
 
 @task.command("show")
@@ -114,7 +114,7 @@ def show(task_id: str, as_json: bool) -> None:
     print_pairs(
         [
             ("Task", found.id),
-            ("What", word(found.kind)),
+            ("Kind", word(found.kind)),
             ("About", ", ".join(f"{s.name} ({word(s.kind)})" for s in found.subjects)),
             ("State", word(found.state)),
             ("Percent", f"{found.percent:.0f} %"),
@@ -243,7 +243,7 @@ def _print_open(tasks: Sequence[TaskRecord]) -> None:
         click.echo(say("No task is under way."))
         return
     rows = [(*row, amount_text(t)) for row, t in zip(records_table(tasks), tasks, strict=True)]
-    print_table(["Task", "What", "About", "State", "Percent", "Step", "Amount"], rows, right=[4])
+    print_table(["Task", "Kind", "About", "State", "Percent", "Step", "Amount"], rows, right=[4])
     for found in tasks:
         if found.state is TaskState.ACTION_REQUIRED:
             show_end(found)
