@@ -20,10 +20,10 @@ def make_service(state: Path) -> AgentService:
         NotFoundError: none is.
         DamagedInputError: its settings are damaged.
     """
-    return AgentService(load_settings(state), state, _handlers)
+    return AgentService(load_settings(state), state, lambda settings: _handlers(settings, state))
 
 
-def _handlers(settings: AgentSettings) -> Handlers:
+def _handlers(settings: AgentSettings, state: Path) -> Handlers:
     def driver() -> HypervisorDriver:
         storage = Path(settings.storage)
         storage.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -31,6 +31,10 @@ def _handlers(settings: AgentSettings) -> Handlers:
 
     return Handlers(
         HandlerSettings(
-            driver=driver, transfer_host=settings.host, pins=settings.pins, agent_version=__version__
+            driver=driver,
+            transfer_host=settings.host,
+            # Read each time: the appliance may have another certificate by then.
+            pins=lambda: load_settings(state).pins,
+            agent_version=__version__,
         )
     )

@@ -87,12 +87,14 @@ class RegistrationAnswer:
         name: its name.
         certificate: its client certificate, PEM.
         link_port: TCP port of the link.
+        pins: SHA-256 of further certificates of the appliance, which it may show on the link; hexadecimal.
     """
 
     agent_id: str
     name: str
     certificate: str
     link_port: int
+    pins: tuple[str, ...] = ()
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -113,6 +115,7 @@ class Registrar:
         *,
         link_port: Callable[[], int],
         disconnect: Callable[[str], None] = lambda _: None,
+        pins: Callable[[], tuple[str, ...]] = tuple,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Register agents.
@@ -122,10 +125,11 @@ class Registrar:
             authority: issues their certificates.
             link_port: tells the TCP port of the link.
             disconnect: ends the connection of an agent that registers anew.
+            pins: tells further certificates of the appliance that agents shall accept.
             clock: Unix seconds.
         """
         self._db, self._authority, self._clock = db, authority, clock
-        self._link_port, self._disconnect = link_port, disconnect
+        self._link_port, self._disconnect, self._pins = link_port, disconnect, pins
 
     def accept(self, request: RegistrationRequest) -> RegistrationAnswer:
         """Register an agent, or register one anew whose token was made for its name.
@@ -152,7 +156,13 @@ class Registrar:
             known = _named(work, name) if token.agent_name or _is_revoked(work, name) else None
             agent_id = known.id if known is not None else str(uuid.uuid4())
             issued = self._authority.issue(request.request.encode(), agent_id)
-            record = AgentRecord(id=agent_id, name=name, certificate_sha256=issued.sha256, registered_s=now_s)
+            record = AgentRecord(
+                id=agent_id,
+                name=name,
+                certificate_sha256=issued.sha256,
+                certificate_expires_s=issued.expires_s,
+                registered_s=now_s,
+            )
             if known is None:
                 work.agents.add(record)
             else:
@@ -164,7 +174,7 @@ class Registrar:
                 details={"host_name": request.host_name, "again": known is not None},
             )
         self._disconnect(agent_id)
-        return RegistrationAnswer(agent_id, name, issued.pem.decode(), self._link_port())
+        return RegistrationAnswer(agent_id, name, issued.pem.decode(), self._link_port(), self._pins())
 
 
 def register(appliance_url: str, token: str, state: Path, *, storage: Path, name: str = "") -> AgentSettings:
@@ -205,7 +215,7 @@ def register(appliance_url: str, token: str, state: Path, *, storage: Path, name
         appliance_url=appliance_url.rstrip("/"),
         host=host,
         link_port=answer.link_port,
-        pins=(found["pin"],),
+        pins=tuple(dict.fromkeys((found["pin"], *answer.pins))),
         agent_id=answer.agent_id,
         name=answer.name,
         storage=str(storage.resolve()),

@@ -260,6 +260,7 @@ class AgentRecord:
         name: unique; the host name unless chosen otherwise.
         certificate_sha256: of the client certificate that is valid now (lower-case hexadecimal).
         next_certificate_sha256: of a renewed one that has not been used yet; None = none.
+        certificate_expires_s: when the client certificate that is valid now ends; None = not known.
         revoked: whether it was revoked; such an agent is refused.
         inventory: what it last reported; None until it has.
         inventory_s: when it reported that.
@@ -276,6 +277,7 @@ class AgentRecord:
     inventory_s: float | None = None
     last_seen_s: float | None = None
     registered_s: float = 0.0
+    certificate_expires_s: float | None = None
 
 
 class Role(enum.StrEnum):

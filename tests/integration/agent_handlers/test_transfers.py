@@ -310,10 +310,10 @@ def test_which_certificate_is_accepted(
     pins = {"right": (pin,), "wrong": ("0" * 64,), "none": (), "several": ("0" * 64, pin)}[pinned]
     params = probe(secure, storage, appliance, way, verify=verify)
     if works:
-        run(handlers(pins=pins), f"transfer.probe-{way}", params)
+        run(handlers(pins=lambda: pins), f"transfer.probe-{way}", params)
     else:
         with pytest.raises(TransferCertificateError):
-            run(handlers(pins=pins), f"transfer.probe-{way}", params)
+            run(handlers(pins=lambda: pins), f"transfer.probe-{way}", params)
     assert list(storage.iterdir()) == []
 
 
@@ -321,7 +321,7 @@ def test_an_authority_that_is_trusted_vouches_without_a_pin(
     secure: Server, storage: Path, appliance: Path
 ) -> None:
     params = probe(secure, storage, appliance, "download", verify=True)
-    agent = handlers(authorities=secure.certificate, pins=("0" * 64,))
+    agent = handlers(authorities=secure.certificate, pins=lambda: ("0" * 64,))
     run(agent, "transfer.probe-download", params, task=OTHER_TASK)
 
 
@@ -330,7 +330,8 @@ def test_an_expired_certificate_is_called_expired(tmp_path: Path, storage: Path,
     running = Server(tmp_path, certificate, key).start()
     try:
         params = probe(running, storage, appliance, "download", verify=True)
-        agent = handlers(pins=(certificate_sha256(certificate.read_bytes()),))
+        pins = (certificate_sha256(certificate.read_bytes()),)
+        agent = handlers(pins=lambda: pins)
         with pytest.raises(TransferCertificateError) as caught:
             run(agent, "transfer.probe-download", params)
         assert "expired" in caught.value.render()

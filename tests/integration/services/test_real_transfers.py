@@ -95,7 +95,7 @@ def site(
     folder: Path, servers: Servers, *, pins: tuple[str, ...] = (), http_port: int | None = None
 ) -> Iterator[Site]:
     settings = HandlerSettings(
-        MemoryDriver, "127.0.0.1", pins=pins, agent_version=__version__, patience=QUICK
+        MemoryDriver, "127.0.0.1", pins=lambda: pins, agent_version=__version__, patience=QUICK
     )
     ports = {"http_port": http_port or servers.http.port, "https_port": servers.https.port}
     with open_appliance(folder / "state", store=FolderGrantStore(servers.folder), **ports) as appliance:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,11 +198,8 @@ def _with_trust(host: AgentHost, remote: RemoteFile, work: Callable[[RemoteFile]
     Raises:
         TransferCertificateError: its certificate is none of those.
     """
-    trusts: list[Trust] = [remote.trust]
-    if isinstance(remote.trust, TrustedAuthority) and remote.url.startswith("https:"):
-        trusts[:0] = [PinnedCertificate(pin) for pin in host.settings.pins]
     refused: list[TransferCertificateError] = []
-    for trust in trusts:
+    for trust in _trusts(host, remote):
         try:
             work(replace(remote, trust=trust))
         except TransferCertificateError as error:
@@ -211,6 +208,19 @@ def _with_trust(host: AgentHost, remote: RemoteFile, work: Callable[[RemoteFile]
             return
     # That the pinned certificate has expired says more than that no authority knows it.
     raise next((e for e in refused if "expired" in str(e.params.get("reason"))), refused[-1])
+
+
+def _trusts(host: AgentHost, remote: RemoteFile) -> Iterator[Trust]:
+    """Yield what to trust, one after the other; pins that come while a transfer is under way too."""
+    is_verified = isinstance(remote.trust, TrustedAuthority) and remote.url.startswith("https:")
+    tried = set[str]()
+    while is_verified:
+        untried = [pin for pin in host.settings.pins() if pin not in tried]
+        if not untried:
+            break
+        tried.add(untried[0])
+        yield PinnedCertificate(untried[0])
+    yield remote.trust
 
 
 class Measured:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class HandlerSettings:
     Attributes:
         driver: makes the driver of the host's hypervisor; called once, when it is first needed.
         transfer_host: host name or address of the appliance, for transfers.
-        pins: SHA-256 of the appliance's certificate as pinned at registration, hexadecimal; may be none.
+        pins: tells the SHA-256 of the appliance's certificates that are pinned now, hexadecimal; may be none.
         agent_version: version of the agent.
         authorities: PEM file of authorities for verified transfers without a pin; None = those of the system.
         patience: how broken transfers are tried again.
@@ -25,7 +25,7 @@ class HandlerSettings:
 
     driver: Callable[[], HypervisorDriver]
     transfer_host: str
-    pins: tuple[str, ...] = ()
+    pins: Callable[[], Sequence[str]] = tuple
     agent_version: str = ""
     authorities: Path | None = None
     patience: Patience = field(default_factory=Patience)

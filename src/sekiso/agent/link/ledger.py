@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,12 @@ from sekiso.agent.pki import Authority
 from sekiso.errors import CanceledError
 from sekiso.model.connector import AgentInventory
 from sekiso.model.library import AgentRecord
-from sekiso.store.database.api import CommandRow, DatabasePort
+from sekiso.store.database.api import CommandRow, DatabasePort, UnitOfWork
+
+#: What each agent has said that it accepts: its identifier, and SHA-256 of certificates.
+_PINS = "agents.pins"
+_PIN = re.compile(r"[0-9a-f]{64}")
+_MOST_PINS = 50
 
 
 class DatabaseLedger:
@@ -76,6 +82,10 @@ class DatabaseLedger:
                 work.agents.replace(record)
             if fingerprint != record.certificate_sha256:
                 return None
+            expires_s = certificate.not_valid_after_utc.timestamp()
+            if record.certificate_expires_s != expires_s:
+                record = replace(record, certificate_expires_s=expires_s)
+                work.agents.replace(record)
             work.agents.seen(record.id, self._clock())
         return record
 
@@ -114,6 +124,23 @@ class DatabaseLedger:
             record = work.agents.get(agent_id)
             work.agents.replace(replace(record, next_certificate_sha256=issued.sha256))
         return issued.pem
+
+    def take_pins(self, agent_id: str, pins: Iterable[str]) -> None:
+        """Remember which certificates of the appliance an agent accepts."""
+        known = sorted({pin for pin in pins if _PIN.fullmatch(pin)})[:_MOST_PINS]
+        with self._db.read() as work:
+            if pins_of(work).get(agent_id) == frozenset(known):
+                return
+        with self._db.begin() as work:
+            registered = {agent.id for agent in work.agents.all()}
+            others = {i: sorted(p) for i, p in pins_of(work).items() if i in registered and i != agent_id}
+            work.settings.put(_PINS, {**others, agent_id: known} if agent_id in registered else others)
+
+
+def pins_of(work: UnitOfWork) -> Mapping[str, frozenset[str]]:
+    """Return which certificates of the appliance each agent accepts, as far as it has said so."""
+    found: dict[str, list[str]] = work.settings.get(_PINS) or {}
+    return {agent_id: frozenset(pins) for agent_id, pins in found.items()}
 
 
 def _outcome(row: CommandRow) -> Outcome | None:
