@@ -180,9 +180,9 @@ def test_an_entry_hashed_anew_is_found_by_the_next(db: Database, url: str) -> No
         previous = work.audit.list(before=3, limit=1)[0].hash
     with intruder(url) as connection:
         row = connection.execute(text("SELECT * FROM audit WHERE number = 3")).mappings().one()
-        forged = entry_hash(previous, {**row, "details": {"n": 2}, "actor": "x"})
+        forged = entry_hash(previous, {**row, "details": {"n": 2}, "subject_id": "x"})
         connection.rollback()
-        change = "UPDATE audit SET actor = 'x', hash = :hash WHERE number = 3"
+        change = "UPDATE audit SET subject_id = 'x', hash = :hash WHERE number = 3"
         assert found_after(connection, change, hash=forged) == 4
 
 
@@ -191,6 +191,14 @@ def test_a_deleted_entry_is_found(db: Database, url: str) -> None:
     with intruder(url) as connection:
         for which, found in (("= 1", 1), ("= 3", 3), ("= 5", 5), ("> 2", 3), ("> 0", 1)):
             assert found_after(connection, f"DELETE FROM audit WHERE number {which}") == found, which
+    assert verified(db) is None
+
+
+def test_an_entry_that_is_hidden_from_searches_is_found(db: Database, url: str) -> None:
+    append(db, 3)
+    with intruder(url) as connection:
+        assert found_after(connection, "UPDATE audit_texts SET text = 'x' WHERE number = 2") == 2
+        assert found_after(connection, "DELETE FROM audit_texts WHERE number = 3") == 3
     assert verified(db) is None
 
 

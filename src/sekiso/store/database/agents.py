@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sekiso.model.library import AgentRecord
+from sekiso.model.listing import AgentSort
+from sekiso.model.paging import Listing, Page
 from sekiso.store.database import constraints, tables
 from sekiso.store.database.api import CommandRow, RegistrationToken
+from sekiso.store.database.paging import Order, PagedRows
 from sekiso.store.database.records import NamedRecordRows, RecordRows, Session
 
 
-class AgentTable(NamedRecordRows[AgentRecord]):
+class AgentTable(PagedRows[AgentRecord], NamedRecordRows[AgentRecord]):
     """See `api.AgentRows`."""
 
     table = tables.agents
     record_type = AgentRecord
+    orders: ClassVar = {
+        AgentSort.NAME: Order((tables.agents.c.name_key,)),
+        AgentSort.SEEN: Order((func.coalesce(tables.agents.c.last_seen_s, 0.0),), descending=True),
+        AgentSort.REGISTERED: Order((tables.agents.c.registered_s,), descending=True),
+    }
+    searched = (tables.agents.c.name_key,)
+
+    def page(self, listing: Listing) -> Page[AgentRecord]:
+        """Return a page of the agents.
+
+        Raises:
+            RuleError: they cannot be sorted by that.
+        """
+        return self._page((), listing)
 
     def seen(self, agent_id: str, time_s: float) -> None:
         """Remember that an agent was connected; harmless if it was removed."""

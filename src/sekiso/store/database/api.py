@@ -23,6 +23,15 @@ from sekiso.model.library import (
     UserRecord,
     VersionRecord,
 )
+from sekiso.model.listing import (
+    AuditFilter,
+    ImageFilter,
+    ImageTally,
+    LayerFilter,
+    LayerSummary,
+    VersionChoice,
+)
+from sekiso.model.paging import Listing, Page
 from sekiso.model.task import LogLine, Subject, TaskFilter, TaskRecord, TaskState
 
 Record = TypeVar("Record")
@@ -71,6 +80,14 @@ class NamedRows(Rows[Record], Protocol[Record]):
 class AgentRows(NamedRows[AgentRecord], Protocol):
     """Agents."""
 
+    def page(self, listing: Listing) -> Page[AgentRecord]:
+        """Return a page of the agents, by `AgentSort`."""
+        ...
+
+    def names(self, record_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the names of those agents that there are, by identifier."""
+        ...
+
     def seen(self, agent_id: str, time_s: float) -> None:
         """Remember that an agent was connected."""
         ...
@@ -88,6 +105,18 @@ class LayerRows(Rows[LayerRecord], Protocol):
         """
         ...
 
+    def page(self, which: LayerFilter, listing: Listing) -> Page[LayerRecord]:
+        """Return a page of the layers that match, by `LayerSort`."""
+        ...
+
+    def summaries(self, layers: Sequence[LayerRecord]) -> Sequence[LayerSummary]:
+        """Return layers as a list shows them, in the order given."""
+        ...
+
+    def names(self, record_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the names of those layers that there are, by identifier."""
+        ...
+
     def next_priority(self) -> int:
         """Return a priority above that of every app layer."""
         ...
@@ -98,6 +127,21 @@ class VersionRows(Rows[VersionRecord], Protocol):
 
     def of_layer(self, layer_id: str) -> Sequence[VersionRecord]:
         """Return the versions of a layer, oldest first."""
+        ...
+
+    def of_layers(self, layer_ids: Sequence[str]) -> Mapping[str, Sequence[VersionRecord]]:
+        """Return the versions of each of many layers, oldest first."""
+        ...
+
+    def choices(self, which: LayerFilter, listing: Listing) -> Sequence[VersionChoice]:
+        """Return versions of layers that match, newest first; deployable ones unless a state is asked for.
+
+        Each word of the text is in the name of the layer or of the version.
+        """
+        ...
+
+    def called(self, version_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return what people call those versions that there are, `layer version`, by identifier."""
         ...
 
     def by_identity(self, identity: str) -> Sequence[VersionRecord]:
@@ -125,9 +169,17 @@ class VersionRows(Rows[VersionRecord], Protocol):
         """Return what uses a version: other versions made on it, templates, images, and its holder."""
         ...
 
+    def users_of_each(self, version_ids: Sequence[str]) -> Mapping[str, Sequence[Subject]]:
+        """Return what uses each of many versions."""
+        ...
+
 
 class TemplateRows(NamedRows[TemplateRecord], Protocol):
     """Image templates; `replace` keeps the earlier revision as history."""
+
+    def page(self, listing: Listing) -> Page[TemplateRecord]:
+        """Return a page of the templates, by `TemplateSort`."""
+        ...
 
     def history(self, template_id: str) -> Sequence[TemplateRecord]:
         """Return every revision, newest first."""
@@ -136,6 +188,14 @@ class TemplateRows(NamedRows[TemplateRecord], Protocol):
 
 class ImageRows(NamedRows[ImageRecord], Protocol):
     """Published images."""
+
+    def page(self, which: ImageFilter, listing: Listing) -> Page[ImageRecord]:
+        """Return a page of the images that match, by `ImageSort`."""
+        ...
+
+    def tallies(self, template_ids: Sequence[str]) -> Mapping[str, ImageTally]:
+        """Return what became of each template."""
+        ...
 
     def of_template(self, template_id: str) -> Sequence[ImageRecord]:
         """Return the images of a template, newest first."""
@@ -153,6 +213,10 @@ class ImageRows(NamedRows[ImageRecord], Protocol):
 class ConfigurationRows(NamedRows[ConfigurationRecord], Protocol):
     """Connector configurations."""
 
+    def names(self, record_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return the names of those configurations that there are, by identifier."""
+        ...
+
     def users_of(self, configuration_id: str) -> Sequence[Subject]:
         """Return what uses a configuration: templates, versions being edited, tasks that have not ended."""
         ...
@@ -163,6 +227,10 @@ class TaskRows(Rows[TaskRecord], Protocol):
 
     def list(self, which: TaskFilter) -> Sequence[TaskRecord]:
         """Return the tasks that match, newest first."""
+        ...
+
+    def page(self, which: TaskFilter, listing: Listing) -> Page[TaskRecord]:
+        """Return a page of the tasks that match, by `TaskSort`; the filter's limit does not count."""
         ...
 
     def move(self, task_id: str, to: TaskState, **changes: Any) -> TaskRecord | None:
@@ -234,6 +302,19 @@ class AuditRows(Protocol):
         subject_id: str | None = None,
     ) -> Sequence[AuditEntry]:
         """Return entries that match, newest first; `action` matches a prefix."""
+        ...
+
+    def page(self, which: AuditFilter, listing: Listing) -> Page[AuditEntry]:
+        """Return a page of the entries that match, newest first.
+
+        Each word of the text is in who did what to the object of which name.
+        """
+        ...
+
+    def portion(
+        self, which: AuditFilter, text: str = "", *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEntry]:
+        """Return the first entries that match and have a number above `after`, oldest first."""
         ...
 
     def verify(self) -> int | None:

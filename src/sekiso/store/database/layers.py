@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, or_, select, union
+from sqlalchemy import func, select
 
 from sekiso.errors import AmbiguousNameError
 from sekiso.model.layer import LayerKind
 from sekiso.model.library import LayerRecord, VersionRecord
-from sekiso.model.task import Subject, SubjectKind
-from sekiso.store.database import constraints, tables
+from sekiso.model.listing import LayerFilter, LayerSummary, VersionChoice
+from sekiso.model.paging import Listing, Page
+from sekiso.model.task import Subject
+from sekiso.store.database import constraints, layer_lists, tables, version_users
 from sekiso.store.database.columns import name_key
 from sekiso.store.database.holding import HeldRows
-from sekiso.store.database.records import RecordRows, version_list, with_key
+from sekiso.store.database.paging import PagedRows, portions
+from sekiso.store.database.records import version_list, with_key
+from sekiso.store.database.version_users import version_names
 
 
-class LayerTable(RecordRows[LayerRecord]):
+class LayerTable(PagedRows[LayerRecord]):
     """See `api.LayerRows`."""
 
     table = tables.layers
     record_type = LayerRecord
+    orders = layer_lists.LAYER_ORDERS
+    searched = (tables.layers.c.name_key,)
 
     def by_reference(self, reference: str, kind: LayerKind | None = None) -> LayerRecord:
         """Return the layer with this identifier, or else with this name, of a kind if one is given.
@@ -40,6 +47,18 @@ class LayerTable(RecordRows[LayerRecord]):
             ids = ", ".join(f"{layer.id} ({layer.kind})" for layer in found)
             raise AmbiguousNameError(what=constraints.what(self.table), name=reference, ids=ids)
         return found[0]
+
+    def page(self, which: LayerFilter, listing: Listing) -> Page[LayerRecord]:
+        """Return a page of the layers that match.
+
+        Raises:
+            RuleError: they cannot be sorted by that.
+        """
+        return self._page(layer_lists.layer_conditions(which), listing)
+
+    def summaries(self, layers: Sequence[LayerRecord]) -> Sequence[LayerSummary]:
+        """Return layers as a list shows them, in the order given."""
+        return layer_lists.summaries(self._connection, layers)
 
     def next_priority(self) -> int:
         """Return a priority above that of every app layer."""
@@ -75,6 +94,14 @@ class VersionTable(HeldRows[VersionRecord]):
         """Return the versions of a layer, oldest first."""
         return self._select(tables.versions.c.layer_id == layer_id)
 
+    def of_layers(self, layer_ids: Sequence[str]) -> Mapping[str, Sequence[VersionRecord]]:
+        """Return the versions of each of many layers, oldest first."""
+        found: defaultdict[str, list[VersionRecord]] = defaultdict(list)
+        for some in portions(layer_ids):
+            for version in self._select(tables.versions.c.layer_id.in_(some)):
+                found[version.layer_id].append(version)
+        return {layer_id: found[layer_id] for layer_id in layer_ids}
+
     def by_identity(self, identity: str) -> Sequence[VersionRecord]:
         """Return the versions with this content."""
         return self._select(tables.versions.c.identity == identity)
@@ -97,21 +124,24 @@ class VersionTable(HeldRows[VersionRecord]):
         self._let_go(version_id, task_id)
 
     def users_of(self, version_id: str) -> Sequence[Subject]:
-        """Return what uses a version: versions made on it or continuing it, templates, images, its holder.
+        """Return what uses a version; see `version_users`."""
+        return self.users_of_each([version_id])[version_id]
 
-        A version that continues it needs it until it has content of its own.
-        """
-        holders = select(tables.versions.c.holder_task_id).where(tables.versions.c.id == version_id)
-        return (
-            *self._subjects(SubjectKind.LAYER_VERSION, _versions_using(version_id)),
-            *self._subjects(SubjectKind.TEMPLATE, _templates_using(version_id)),
-            *self._subjects(SubjectKind.IMAGE, _images_using(version_id)),
-            *(self._holder_subject(h) for h in self._connection.execute(holders).scalars() if h is not None),
-        )
+    def users_of_each(self, version_ids: Sequence[str]) -> Mapping[str, Sequence[Subject]]:
+        """Return what uses each of many versions."""
+        return version_users.users_of(self._connection, version_ids)
 
-    def _subjects(self, kind: SubjectKind, query: Select[str, str]) -> Iterable[Subject]:
-        found = [Subject(kind, row[0], row[1]) for row in self._connection.execute(query)]
-        return sorted(found, key=lambda subject: (name_key(subject.name), subject.id))
+    def choices(self, which: LayerFilter, listing: Listing) -> Sequence[VersionChoice]:
+        """Return deployable versions of layers that match, newest first."""
+        return layer_lists.choices(self._connection, which, listing)
+
+    def called(self, version_ids: Sequence[str]) -> Mapping[str, str]:
+        """Return what people call those versions that there are, `layer version`, by identifier."""
+        found: dict[str, str] = {}
+        for some in portions(list(dict.fromkeys(version_ids))):
+            query = version_names().where(tables.versions.c.id.in_(some))
+            found.update((row[0], row[1]) for row in self._connection.execute(query))
+        return found
 
     def _values(self, record: VersionRecord) -> dict[str, Any]:
         values = with_key(super()._values(record))
@@ -127,33 +157,3 @@ class VersionTable(HeldRows[VersionRecord]):
 
     def _user_names(self, record_id: str) -> Iterable[str]:
         return (subject.name for subject in self.users_of(record_id))
-
-
-def version_names() -> Select[str, str]:
-    """Select identifiers of versions and what people call them: layer and version."""
-    versions, layers = tables.versions.c, tables.layers.c
-    name = layers.name.concat(" ").concat(versions.name)
-    return select(versions.id, name).join_from(tables.versions, tables.layers, versions.layer_id == layers.id)
-
-
-def _versions_using(version_id: str) -> Select[str, str]:
-    versions, bases = tables.versions.c, tables.version_bases.c
-    made_on = select(bases.owner_id).where(bases.version_id == version_id)
-    continuing = (versions.previous_version_id == version_id) & versions.identity.is_(None)
-    return version_names().where(or_(versions.id.in_(made_on), continuing))
-
-
-def _templates_using(version_id: str) -> Select[str, str]:
-    templates, apps = tables.templates.c, tables.template_versions.c
-    ids = union(
-        select(templates.id).where(templates.os_version_id == version_id),
-        select(templates.id).where(templates.platform_version_id == version_id),
-        select(apps.owner_id).where(apps.version_id == version_id),
-    )
-    return select(templates.id, templates.name).where(templates.id.in_(ids))
-
-
-def _images_using(version_id: str) -> Select[str, str]:
-    images, parts = tables.images.c, tables.image_versions.c
-    ids = select(parts.owner_id).where(parts.version_id == version_id)
-    return select(images.id, images.name).where(images.id.in_(ids))

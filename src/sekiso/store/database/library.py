@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
-from sqlalchemy import exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, exists, func, insert, or_, select, update
 
 from sekiso.errors import AlreadyExistsError
-from sekiso.model.library import ConfigurationRecord, ImageRecord, TemplateRecord
+from sekiso.model.library import ConfigurationRecord, ImageRecord, ImageState, TemplateRecord
+from sekiso.model.listing import ImageFilter, ImageSort, ImageTally, TemplateSort
+from sekiso.model.paging import Listing, Page
 from sekiso.model.task import Subject, SubjectKind, TaskState
 from sekiso.store.database import tables
 from sekiso.store.database.holding import HeldRows
-from sekiso.store.database.layers import version_names
+from sekiso.store.database.paging import Order, PagedRows, portions
 from sekiso.store.database.records import NamedRecordRows, version_list
+from sekiso.store.database.version_users import version_names
 
 ENDED_STATES = tuple(state.value for state in TaskState if state.ended)
 
 
-class ConfigurationTable(NamedRecordRows[ConfigurationRecord]):
+class ConfigurationTable(PagedRows[ConfigurationRecord], NamedRecordRows[ConfigurationRecord]):
     """See `api.ConfigurationRows`."""
 
     table = tables.configurations
     record_type = ConfigurationRecord
+    orders: ClassVar = {"name": Order((tables.configurations.c.name_key,))}
+    searched = (tables.configurations.c.name_key,)
 
     def users_of(self, configuration_id: str) -> Sequence[Subject]:
         """Return what uses a configuration: templates, versions being edited, tasks that have not ended."""
@@ -59,12 +64,26 @@ class ConfigurationTable(NamedRecordRows[ConfigurationRecord]):
         return (subject.name for subject in self.users_of(record_id))
 
 
-class TemplateTable(NamedRecordRows[TemplateRecord]):
+class TemplateTable(PagedRows[TemplateRecord], NamedRecordRows[TemplateRecord]):
     """See `api.TemplateRows`."""
 
     table = tables.templates
     record_type = TemplateRecord
     list_fields = (version_list("app_version_ids", tables.template_versions),)
+    orders: ClassVar = {
+        TemplateSort.NAME: Order((tables.templates.c.name_key,)),
+        TemplateSort.CREATED: Order((tables.templates.c.created_s,), descending=True),
+        TemplateSort.CHANGED: Order((tables.templates.c.changed_s,), descending=True),
+    }
+    searched = (tables.templates.c.name_key,)
+
+    def page(self, listing: Listing) -> Page[TemplateRecord]:
+        """Return a page of the templates.
+
+        Raises:
+            RuleError: they cannot be sorted by that.
+        """
+        return self._page((), listing)
 
     def add(self, record: TemplateRecord) -> None:
         """Store a new template, and its revision as history."""
@@ -112,12 +131,44 @@ class TemplateTable(NamedRecordRows[TemplateRecord]):
             self._connection.execute(insert(table).values(**key, **values))
 
 
-class ImageTable(HeldRows[ImageRecord], NamedRecordRows[ImageRecord]):
+class ImageTable(HeldRows[ImageRecord], PagedRows[ImageRecord], NamedRecordRows[ImageRecord]):
     """See `api.ImageRows`."""
 
     table = tables.images
     record_type = ImageRecord
     list_fields = (version_list("version_ids", tables.image_versions),)
+    orders: ClassVar = {
+        ImageSort.NAME: Order((tables.images.c.name_key,)),
+        ImageSort.TEMPLATE: Order((tables.images.c.template_name,), (tables.images.c.name_key,)),
+        ImageSort.STATE: Order((tables.images.c.state,), (tables.images.c.name_key,)),
+        ImageSort.SIZE: Order((tables.images.c.file_bytes,), (tables.images.c.name_key,), descending=True),
+        ImageSort.CREATED: Order((tables.images.c.created_s,), descending=True),
+    }
+    searched = (tables.images.c.name_key,)
+
+    def page(self, which: ImageFilter, listing: Listing) -> Page[ImageRecord]:
+        """Return a page of the images that match.
+
+        Raises:
+            RuleError: they cannot be sorted by that.
+        """
+        columns, found = tables.images.c, list[ColumnElement[bool]]()
+        if which.template_id is not None:
+            found.append(columns.template_id == which.template_id)
+        if which.state is not None:
+            found.append(columns.state == which.state.value)
+        return self._page(found, listing)
+
+    def tallies(self, template_ids: Sequence[str]) -> Mapping[str, ImageTally]:
+        """Return what became of each template."""
+        columns, found = tables.images.c, dict[str, ImageTally]()
+        published = func.count().filter(columns.state == ImageState.PUBLISHED.value)
+        query = select(columns.template_id, published, func.max(columns.created_s))
+        for some in portions(template_ids):
+            of_templates = query.where(columns.template_id.in_(some)).group_by(columns.template_id)
+            for row in self._connection.execute(of_templates):
+                found[str(row[0])] = ImageTally(row[1], row[2])
+        return {template_id: found.get(template_id, ImageTally()) for template_id in template_ids}
 
     def of_template(self, template_id: str) -> Sequence[ImageRecord]:
         """Return the images of a template, newest first."""

@@ -151,10 +151,11 @@ class RecordRows(Generic[R]):
         *where: ColumnElement[bool],
         order_by: Sequence[ColumnElement[Any]] = (),
         limit: int | None = None,
+        offset: int = 0,
     ) -> tuple[R, ...]:
         query = select(self.table).where(*where).order_by(*order_by)
         if limit is not None:
-            query = query.limit(limit)
+            query = query.limit(limit).offset(offset)
         rows = plain_rows(self._connection, query)
         if not order_by and len(rows) > 1:
             rows = self._order(rows)

@@ -59,6 +59,7 @@ class AgentColumns(NamedColumns):
     inventory_s: Named[float | None]
     last_seen_s: Named[float | None]
     registered_s: Named[float]
+    certificate_expires_s: Named[float | None]
 
 
 agents = Table("agents", METADATA, AgentColumns, UniqueConstraint("name_key"))
@@ -360,6 +361,19 @@ class AuditColumns(TypedColumns):
 
 
 audit = Table("audit", METADATA, AuditColumns)
+
+
+class AuditTextColumns(TypedColumns):
+    """What audit entries are found by: narrow rows, so that looking through all of them is quick.
+
+    No foreign key: what became of an entry is found by the verification, which looks at its text too.
+    """
+
+    number: Named[int] = Column(BigInteger, primary_key=True, autoincrement=False)
+    text: Named[str] = Column(TEXT)
+
+
+audit_texts = Table("audit_texts", METADATA, AuditTextColumns, sqlite_with_rowid=False)
 
 
 class AuditHeadColumns(TypedColumns):

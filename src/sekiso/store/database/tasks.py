@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, ClassVar
 
 import msgspec
 from sqlalchemy import ColumnElement, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
+from sekiso.model.listing import TaskSort
+from sekiso.model.paging import Listing, Page
 from sekiso.model.task import TRANSITIONS, LogLine, TaskFilter, TaskRecord, TaskState
 from sekiso.store.database import constraints, tables
 from sekiso.store.database.columns import clamped, name_key
 from sekiso.store.database.library import ENDED_STATES
-from sekiso.store.database.records import ListField, RecordRows
+from sekiso.store.database.paging import Order, PagedRows
+from sekiso.store.database.records import ListField
 
 #: What identifies a task and what it was asked for stays as it is.
 _CHANGEABLE = frozenset(f.name for f in fields(TaskRecord)) - {"id", "kind", "state", "subjects", "created_s"}
@@ -33,12 +36,28 @@ _SUBJECTS = ListField(
 )
 
 
-class TaskTable(RecordRows[TaskRecord]):
+class TaskTable(PagedRows[TaskRecord]):
     """See `api.TaskRows`."""
 
     table = tables.tasks
     record_type = TaskRecord
     list_fields = (_SUBJECTS,)
+    orders: ClassVar = {
+        TaskSort.CREATED: Order((tables.tasks.c.created_s,), descending=True),
+        TaskSort.KIND: Order((tables.tasks.c.kind,), (tables.tasks.c.created_s.desc(),)),
+        TaskSort.STATE: Order((tables.tasks.c.state,), (tables.tasks.c.created_s.desc(),)),
+        TaskSort.USER: Order((tables.tasks.c.requested_by_key,), (tables.tasks.c.created_s.desc(),)),
+    }
+    searched = ()
+
+    def page(self, which: TaskFilter, listing: Listing) -> Page[TaskRecord]:
+        """Return a page of the tasks that match; the filter's limit does not count.
+
+        Raises:
+            RuleError: they cannot be sorted by that.
+        """
+        named = [_is_named(word) for word in listing.words]
+        return self._page([*_conditions(which), *named], replace(listing, text=""))
 
     def list(self, which: TaskFilter) -> Sequence[TaskRecord]:
         """Return the tasks that match, newest first."""
@@ -128,11 +147,15 @@ def _conditions(which: TaskFilter) -> list[ColumnElement[bool]]:
         found.append(_has_subject(subjects.subject_id == which.subject_id))
     text = name_key(which.text or "")
     if text:
-        named = _has_subject(subjects.name_key.contains(text, autoescape=True))
-        found.append(or_(columns.requested_by_key.contains(text, autoescape=True), named))
+        found.append(_is_named(text))
     if which.before_s is not None:
         found.append(columns.created_s < which.before_s)
     return found
+
+
+def _is_named(text: str) -> ColumnElement[bool]:
+    by_subject = _has_subject(tables.task_subjects.c.name_key.contains(text, autoescape=True))
+    return or_(tables.tasks.c.requested_by_key.contains(text, autoescape=True), by_subject)
 
 
 def _has_subject(condition: ColumnElement[bool]) -> ColumnElement[bool]:
