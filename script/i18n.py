@@ -9,6 +9,7 @@ What is collected:
 - the first argument of _(), N_(), translate(), say(), mark() and .step(), both texts of plural(), titles of
   the steps of flows;
 - of the command line: help texts, paragraphs of a command's docstring, labels of pairs, table headings;
+- of the console's templates: the first argument of _();
 - words given to an error as a parameter (`what="The layer file"`);
 - every other plain sentence in the source that is no docstring: reasons, remedies, notes. A sentence with
   values in it (an f-string) becomes a template with named gaps; see `sekiso.i18n.translate`.
@@ -27,6 +28,7 @@ from pathlib import Path
 
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
+from jinja2 import Environment, nodes
 
 from sekiso.errors import SekisoError, gaps
 from sekiso.i18n import LANGUAGES
@@ -212,6 +214,20 @@ def source_texts() -> Iterator[tuple[str, str]]:
         collector.visit(ast.parse(path.read_text(encoding="utf-8")))
         for text, _ in collector.texts:
             yield text, path.relative_to(SOURCE).as_posix()
+    for path in sorted((SOURCE / "sekiso" / "console" / "templates").rglob("*.html")):
+        for text in template_texts(path):
+            yield text, path.relative_to(SOURCE).as_posix()
+
+
+def template_texts(path: Path) -> Iterator[str]:
+    """Yield the texts of a template of the console."""
+    tree = Environment(autoescape=True).parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name == "_":
+            text = call.args[0] if call.args else None
+            if not isinstance(text, nodes.Const):
+                raise SystemExit(f"{path}:{call.lineno}: the text of _() is no literal")
+            yield str(text.value)
 
 
 def collect() -> dict[str, set[str]]:

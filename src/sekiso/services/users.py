@@ -155,8 +155,13 @@ class UserService:
         # Outside of the transaction: the failure has been counted.
         raise LoginFailedError
 
-    def authenticate(self, secret: str) -> Actor | None:
-        """Return whose session or API token a secret proves; None if it proves nothing (any more)."""
+    def authenticate(self, secret: str, *, touch: bool = True) -> Actor | None:
+        """Return whose session or API token a secret proves; None if it proves nothing (any more).
+
+        Args:
+            secret: the secret.
+            touch: whether this counts as use: a session that nobody uses ends.
+        """
         now_s = self._core.clock()
         with self._core.db.read() as work:
             found = work.credentials.by_secret(_hash(secret))
@@ -165,7 +170,7 @@ class UserService:
             record = work.users.find(found.user_id)
         if record is None or record.disabled:
             return None
-        if found.last_used_s is None or now_s - found.last_used_s > _TOUCH_S:
+        if touch and (found.last_used_s is None or now_s - found.last_used_s > _TOUCH_S):
             self._touch(found.id, now_s)
         return _actor(record)
 
