@@ -14,6 +14,7 @@ from sekiso.agent.pki import ServerCertificate, load_authority, load_server_cert
 from sekiso.agent.registration import Registrar
 from sekiso.appliance.settings import ApplianceSettings
 from sekiso.appliance.transfer_servers import TransferServer, TransferServerSettings
+from sekiso.console.app import Site, create_console
 from sekiso.errors import Family, SekisoError
 from sekiso.services.agents import AgentService
 from sekiso.services.audit import AuditService
@@ -100,7 +101,7 @@ class Appliance:
         self._housekeeping = Housekeeping(self._core, self._access.grants)
         self._transfers = _transfer_servers(settings, self._certificate)
         self._web = WebServer(
-            create_app(self._services),
+            Site(create_app(self._services), create_console(self._services)),
             host=settings.host,
             port=settings.api_port,
             certificate=self._certificate.certificate,
@@ -110,7 +111,7 @@ class Appliance:
 
     @property
     def url(self) -> str:
-        """Address of the REST API."""
+        """Address of console and REST API."""
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         return f"https://{host}:{self._web.port}"
 
