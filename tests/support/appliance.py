@@ -26,6 +26,7 @@ from sekiso.agent.granting import TransferAccess
 from sekiso.agent.link.dispatch import Dispatcher
 from sekiso.agent.link.errors import AgentOfflineError, AgentUnknownError
 from sekiso.agent.memory import MemoryAgents
+from sekiso.agent.port import ByteStream
 from sekiso.model.connector import AgentInventory, SwitchItem, TemplateVm, VolumeItem
 from sekiso.model.library import AgentRecord, AuditEntry, Role
 from sekiso.model.machine import Firmware
@@ -96,6 +97,7 @@ class Script:
         self._grants = grants
         self.inventory = inventory
         self.free_bytes = 200 * GIB
+        self.streams: dict[str, Answer] = {}
         self.answers: dict[str, Answer] = {
             "host.inventory": lambda _: self.inventory,
             "storage.probe": lambda _: StorageProbeResult(self.inventory.account, self.free_bytes),
@@ -108,6 +110,9 @@ class Script:
 
     def run(self, method: str, params: Any, *, command_id: str, progress: Progress = NO_PROGRESS) -> Any:
         return self.answers[method](params)
+
+    def open_stream(self, method: str, params: Any) -> ByteStream:
+        return self.streams[method](params)
 
     def fetch_probe(self, params: ProbeTransferParams) -> Done:
         """Compare what a ticket leads to, without a transfer server in between."""
@@ -166,6 +171,15 @@ class ScriptedAgents:
         return self._agents[agent_id].call(
             agent_id, method, params, command_id=command_id, progress=progress, timeout_s=timeout_s
         )
+
+    def open_stream(self, agent_id: str, method: str, params: Any) -> ByteStream:
+        """See `AgentPort`; as for `call`."""
+        self.calls.append((agent_id, method, params))
+        if agent_id not in self._agents:
+            raise AgentUnknownError(agent=agent_id)
+        if agent_id in self.offline:
+            raise AgentOfflineError(agent=agent_id)
+        return self._agents[agent_id].open_stream(agent_id, method, params)
 
     def online(self) -> Sequence[str]:
         """See `AgentPort`."""

@@ -26,8 +26,10 @@ from sekiso.model.layer import LayerKind
 from sekiso.model.machine import DiskAllocation, DiskFormat, Generation
 from sekiso.model.storage_path import SamePlaceQuestion
 
-#: Grows when a method changes in a way that the other side must know of.
-CONTRACT_VERSION = 1
+#: Grows when a method changes in a way that the other side must know of. 2: streams.
+CONTRACT_VERSION = 2
+#: Agents since this version know streams.
+FIRST_WITH_STREAMS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -630,7 +632,7 @@ class BootTestResult:
 
 @dataclass(frozen=True, slots=True)
 class ScreenParams:
-    """`packaging.screenshot`: the screen of a packaging machine. Result: `Picture`."""
+    """The screen of a packaging machine: `packaging.screenshot` as a `Picture`, `packaging.screen` live."""
 
     storage_path: str
     version_id: str
@@ -698,4 +700,10 @@ METHODS: Mapping[str, Method] = {
     "image.create-machine": Method(CreateImageMachineParams, MachineMade),
     "image.remove": Method(RemoveImageParams, Done, quick=True),
     "image.boot-test": Method(BootTestParams, BootTestResult),
+}
+
+#: Streams of bytes, by name, and their parameters. They are not durable: each ends with the connection.
+STREAMS: Mapping[str, type] = {
+    # Speaks RFB (RFC 6143), the appliance's side as client.
+    "packaging.screen": ScreenParams,
 }

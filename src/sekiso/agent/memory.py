@@ -6,13 +6,25 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sekiso.agent.contract import CONTRACT_VERSION
 from sekiso.agent.journal import Entry
 from sekiso.agent.link.desk import Desk
 from sekiso.agent.link.dispatch import Dispatcher
 from sekiso.agent.link.errors import AgentUnknownError
-from sekiso.agent.link.messages import Command, Outcome, Progress
+from sekiso.agent.link.messages import (
+    Command,
+    Outcome,
+    Progress,
+    decode_from_agent,
+    decode_from_appliance,
+    encode,
+)
 from sekiso.agent.link.running import Running
+from sekiso.agent.link.stream_desk import StreamDesk, StreamLine
+from sekiso.agent.link.stream_host import StreamHost
+from sekiso.agent.link.streams import StreamMessage
 from sekiso.agent.link.waiting import Waiting
+from sekiso.agent.port import ByteStream
 from sekiso.model.progress import NO_PROGRESS
 from sekiso.model.progress import Progress as ProgressPort
 
@@ -83,6 +95,20 @@ class MemoryLedger:
         self._revoked.add(agent_id)
 
 
+class _StreamWire:
+    """What carries the streams of one agent, until its connection is cut."""
+
+    def __init__(self, agent_id: str, dispatcher: Dispatcher) -> None:
+        self.line = StreamLine(agent_id, self._to_agent)
+        self.host = StreamHost(dispatcher, self._to_appliance)
+
+    def _to_agent(self, what: StreamMessage | bytes) -> None:
+        self.host.take(what if isinstance(what, bytes) else decode_from_appliance(encode(what)))
+
+    def _to_appliance(self, what: StreamMessage | bytes) -> None:
+        self.line.take(what if isinstance(what, bytes) else decode_from_agent(encode(what)))
+
+
 class MemoryAgents:
     """`AgentPort` without a network. What is said is plain data all the same, as on the wire."""
 
@@ -101,6 +127,11 @@ class MemoryAgents:
         }
         self._ledger = MemoryLedger(self._running)
         self._desk = Desk(self._ledger, self, grace_s=grace_s)
+        self._handlers = handlers
+        self._streams = StreamDesk(self._ledger, grace_s=grace_s)
+        self._wires: dict[str, _StreamWire] = {}
+        for agent_id in handlers:
+            self._join(agent_id)
 
     def call(
         self,
@@ -117,6 +148,10 @@ class MemoryAgents:
             agent_id, method, params, command_id=command_id, progress=progress, timeout_s=timeout_s
         )
 
+    def open_stream(self, agent_id: str, method: str, params: Any) -> ByteStream:
+        """See `AgentPort`."""
+        return self._streams.open(agent_id, method, params)
+
     def online(self) -> Sequence[str]:
         """See `AgentPort`."""
         return tuple(agent_id for agent_id in self._running if self.connected(agent_id))
@@ -125,6 +160,8 @@ class MemoryAgents:
         """Let every agent stop."""
         for running in self._running.values():
             running.stop()
+        for agent_id in self._running:
+            self._part(agent_id)
         for waiting in self._desk.room.everything():
             waiting.ended.set()
 
@@ -134,12 +171,14 @@ class MemoryAgents:
         """Cut the connection of an agent; it works on."""
         with self._lock:
             self._away.add(agent_id)
+        self._part(agent_id)
 
     def come_back(self, agent_id: str) -> None:
         """Connect an agent again: what was not said meanwhile is said now."""
         with self._lock:
             self._away.discard(agent_id)
             unsent, self._unsent[agent_id] = self._unsent[agent_id], []
+        self._join(agent_id)
         for outcome in unsent:
             self._came(agent_id, outcome)
         for waiting in self._desk.room.of_agent(agent_id):
@@ -148,6 +187,7 @@ class MemoryAgents:
     def revoke(self, agent_id: str) -> None:
         """Refuse an agent from now on."""
         self._ledger.revoke(agent_id)
+        self._streams.revoked(agent_id)
         self.go_away(agent_id)
         for waiting in self._desk.room.of_agent(agent_id):
             waiting.fail(AgentUnknownError(agent=agent_id))
@@ -185,6 +225,15 @@ class MemoryAgents:
             self._came(agent_id, outcome)
 
         return Running(dispatcher, MemoryJournal(), told=told, ended=ended)
+
+    def _join(self, agent_id: str) -> None:
+        wire = self._wires[agent_id] = _StreamWire(agent_id, self._handlers[agent_id])
+        self._streams.joined(agent_id, wire.line, CONTRACT_VERSION)
+
+    def _part(self, agent_id: str) -> None:
+        wire = self._wires[agent_id]
+        self._streams.left(agent_id, wire.line)
+        wire.host.end()
 
     def _came(self, agent_id: str, outcome: Outcome) -> None:
         self._desk.came(agent_id, outcome)

@@ -38,6 +38,7 @@ from sekiso.agent.link.messages import (
     Cancel,
     Command,
     FromAgent,
+    FromAppliance,
     Hello,
     InventoryNews,
     Outcome,
@@ -45,12 +46,17 @@ from sekiso.agent.link.messages import (
     Progress,
     Renew,
     Renewed,
+    StreamClosed,
+    StreamCredit,
+    StreamOpen,
     decode_from_appliance,
     encode,
 )
+from sekiso.agent.link.outbox import Outbox
 from sekiso.agent.link.plain_data import plain, sayable
 from sekiso.agent.link.running import Running
 from sekiso.agent.link.soon import soon
+from sekiso.agent.link.stream_host import StreamHost
 from sekiso.agent.pki import belongs_to, certificate_request, key_pem, new_key
 from sekiso.agent.settings import CERTIFICATE, JOURNAL, AgentSettings, save_settings
 from sekiso.errors import SekisoError
@@ -181,6 +187,7 @@ class AgentService:
                 ping_interval=PING_S,
                 ping_timeout=PONG_S,
                 close_timeout=_CLOSE_S,
+                compression=None,
                 proxy=None,
                 user_agent_header=None,
             ) as connection:
@@ -254,7 +261,10 @@ class AgentService:
 
     async def _serve(self, connection: ClientConnection) -> None:
         self._connection, self._trouble = connection, ""
-        helpers = [
+        outbox = Outbox()
+        streams = StreamHost(self._dispatcher, outbox.put)
+        helpers = [asyncio.create_task(outbox.run(connection))]
+        helpers += [
             asyncio.create_task(self._again_and_again(helper, connection))
             for helper in (self._tell_progress, self._report_host, self._look_after_certificate)
         ]
@@ -264,14 +274,18 @@ class AgentService:
             for outcome in await asyncio.to_thread(self._running.outcomes):
                 await self._send(connection, outcome)
             async for text in connection:
-                await self._take(decode_from_appliance(text))
+                if isinstance(text, bytes):
+                    streams.take(text)
+                else:
+                    await self._take(decode_from_appliance(text), streams)
         finally:
+            streams.end()
             self._connection = None
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
 
-    async def _take(self, message: object) -> None:
+    async def _take(self, message: FromAppliance, streams: StreamHost) -> None:
         match message:
             case Command():
                 await asyncio.to_thread(self._running.take, message)
@@ -283,8 +297,8 @@ class AgentService:
                 await asyncio.to_thread(self._renewed, message.certificate)
             case Pins():
                 await asyncio.to_thread(self._take_pins, message.pins)
-            case _:
-                pass
+            case StreamOpen() | StreamCredit() | StreamClosed():
+                streams.take(message)
 
     # --- from threads -----------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from sekiso.model.connector import AgentInventory
 from sekiso.model.progress import Progress, check_canceled
 from sekiso.model.storage_path import HostPlatform
 
+from .sources import Source, Sources
+
 QUICK = "storage.probe"
 LONG = "file.describe"
 STEPS = 5
@@ -36,6 +38,7 @@ class Worker:
     active: set[str] = field(default_factory=set[str])
     released: threading.Event = field(default_factory=threading.Event)
     cpus: int = 1
+    sources: Sources = field(default_factory=Sources)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, method: str, params: Any, *, command_id: str, progress: Progress) -> Any:
@@ -53,6 +56,9 @@ class Worker:
         if method == QUICK:
             return StorageProbeResult("root", self.runs[command_id])
         return FileFacts(params.path, {"run": self.runs[command_id]})
+
+    def open_stream(self, method: str, params: Any) -> Source:
+        return self.sources.open_stream(method, params)
 
     def _do(self, what: str, progress: Progress) -> None:
         match what:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sekiso.agent.guest_watch import GuestWatch
 from sekiso.agent.handlers.settings import HandlerSettings
+from sekiso.agent.port import ByteStream
 from sekiso.hypervisors.base import HypervisorDriver
 from sekiso.model.progress import Progress
 from sekiso.transfer.client import RemoteFile
@@ -78,3 +79,5 @@ class Command:
 
 #: Carries out one method; the parameters are of the method's own type.
 Handler = Callable[[Command, Any], Any]
+#: Opens one kind of stream.
+StreamHandler = Callable[[Command, Any], ByteStream]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from sekiso.agent.contract import METHODS
+from sekiso.agent.contract import METHODS, STREAMS
 from sekiso.agent.handlers import (
     caching,
     capturing,
@@ -19,10 +19,11 @@ from sekiso.agent.handlers import (
     storage,
     systems,
 )
-from sekiso.agent.handlers.context import AgentHost, Command, Handler
+from sekiso.agent.handlers.context import AgentHost, Command, Handler, StreamHandler
 from sekiso.agent.handlers.errors import MethodUnknownError
 from sekiso.agent.handlers.opening import storage_error
 from sekiso.agent.handlers.settings import HandlerSettings
+from sekiso.agent.port import ByteStream
 from sekiso.model.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ HANDLERS: Mapping[str, Handler] = {
     "image.boot-test": images.boot_test_image,
 }
 
+STREAM_HANDLERS: Mapping[str, StreamHandler] = {"packaging.screen": packaging.screen}
+
 
 class Handlers:
     """Carries out the methods of the contract at one host. Thread-safe: commands may run side by side."""
@@ -89,5 +92,25 @@ class Handlers:
         log.debug("command %s: %s", command_id, method)
         try:
             return HANDLERS[method](Command(self._host, command_id, progress), params)
+        except OSError as error:
+            raise storage_error(params, error) from error
+
+    def open_stream(self, method: str, params: Any) -> ByteStream:
+        """Open a stream.
+
+        Args:
+            method: its name.
+            params: its parameters, of its type.
+
+        Raises:
+            MethodUnknownError: there is no such stream, or it takes other parameters.
+            SekisoError: it cannot be opened.
+        """
+        known = STREAMS.get(method)
+        if known is None or method not in STREAM_HANDLERS or not isinstance(params, known):
+            raise MethodUnknownError(method=method)
+        log.debug("stream %s", method)
+        try:
+            return STREAM_HANDLERS[method](Command(self._host, method, NO_PROGRESS), params)
         except OSError as error:
             raise storage_error(params, error) from error

@@ -15,6 +15,16 @@ class StorageUnusableError(SekisoError):
     resolution = "Give that account the right to write there, or choose another folder."
 
 
+class ScreenAbsentError(SekisoError):
+    """A hypervisor shows screens by programs of its own only. Params: hypervisor."""
+
+    code = "screen.absent"
+    family = Family.UNSUPPORTED
+    brief = "The screen of this machine cannot be shown here."
+    why = "{hypervisor} shows the screens of its machines in a program of its own."
+    resolution = "Open it with the file that the page of the packaging machine offers."
+
+
 class MethodUnknownError(SekisoError):
     """The appliance asked for something that this agent does not know. Params: method."""
 

@@ -34,8 +34,10 @@ from sekiso.agent.handlers.hardware import (
 from sekiso.agent.handlers.opening import usable_places
 from sekiso.agent.handlers.packaging_home import PACKAGING_STEM, PackagingHome, PackagingRecord
 from sekiso.agent.handlers.records import put_in_place, remove_folder
+from sekiso.agent.handlers.screens import open_screen
 from sekiso.agent.machines import raw_disk
 from sekiso.agent.places import Places
+from sekiso.agent.port import ByteStream
 from sekiso.errors import AlreadyExistsError
 from sekiso.guests.report import RunOnceResult
 from sekiso.hypervisors.errors import MachineNotFoundError, WrongStateError
@@ -138,6 +140,12 @@ def screenshot(command: Command, params: ScreenParams) -> Picture:
     """Return the screen of a packaging machine."""
     _, _, machine = _opened(command, params.storage_path, params.version_id)
     return Picture(base64.b64encode(command.host.driver.screenshot(machine.id)).decode())
+
+
+def screen(command: Command, params: ScreenParams) -> ByteStream:
+    """Open the screen of a packaging machine that is on."""
+    _, _, machine = _opened(command, params.storage_path, params.version_id)
+    return open_screen(command.host.driver, machine.id)
 
 
 def press_keys(command: Command, params: PressKeysParams) -> Done:

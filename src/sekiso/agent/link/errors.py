@@ -45,3 +45,36 @@ class RemoteError(SekisoError):
     brief = "{brief}"
     why = "{why}"
     resolution = "{resolution}"
+
+
+class StreamLostError(SekisoError):
+    """A stream ended because the connection to its agent did. Params: agent."""
+
+    code = "agent.stream-lost"
+    family = Family.ENVIRONMENT
+    retryable = True
+    brief = "The connection to the agent {agent} was lost."
+    why = "The agent or the network in between has failed, or the agent has been started again."
+    resolution = "Open it again in a moment: the agent connects again by itself."
+
+
+class StreamEndedError(SekisoError):
+    """Something was written to a stream that has ended. No params."""
+
+    code = "agent.stream-ended"
+    family = Family.ENVIRONMENT
+    retryable = True
+    brief = "The connection has ended."
+    why = "It was closed, here or at the agent."
+    resolution = "Open it again."
+
+
+class StreamsExhaustedError(SekisoError):
+    """An agent has as many streams as it takes. Params: most."""
+
+    code = "agent.streams-exhausted"
+    family = Family.ENVIRONMENT
+    retryable = True
+    brief = "The agent cannot open one more connection."
+    why = "At most {most} are open at once."
+    resolution = "Close screens that nobody looks at, and try again."

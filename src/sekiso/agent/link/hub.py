@@ -32,6 +32,7 @@ from sekiso.agent.link.messages import (
     UNREADABLE,
     Ack,
     Cancel,
+    FromAgent,
     FromAppliance,
     Hello,
     InventoryNews,
@@ -40,12 +41,19 @@ from sekiso.agent.link.messages import (
     Progress,
     Renew,
     Renewed,
+    StreamClosed,
+    StreamCredit,
+    StreamOpened,
+    StreamRefused,
     decode_from_agent,
     encode,
 )
+from sekiso.agent.link.outbox import Outbox
 from sekiso.agent.link.soon import soon
+from sekiso.agent.link.stream_desk import StreamDesk, StreamLine
 from sekiso.agent.link.waiting import Waiting
 from sekiso.agent.pki import Authority, RequestRefusedError, ServerCertificate
+from sekiso.agent.port import ByteStream
 from sekiso.errors import SekisoError
 from sekiso.model.library import AgentRecord
 from sekiso.model.progress import NO_PROGRESS
@@ -91,6 +99,7 @@ class Hub:
         self._host, self._wanted_port, self._pins = host, port, pins
         self._ledger = DatabaseLedger(db, authority, clock)
         self._desk = Desk(self._ledger, self, grace_s=grace_s)
+        self._streams = StreamDesk(self._ledger, grace_s=grace_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="agent-hub", daemon=True)
         self._stop = asyncio.Event()
@@ -147,6 +156,8 @@ class Hub:
             ping_timeout=PONG_S,
             close_timeout=_CLOSE_S,
             server_header=None,
+            # What streams carry is compressed already, or on a network that is faster than compressing.
+            compression=None,
             # A port scanner is no reason to fill the log.
             logger=logging.getLogger(f"{__name__}.websockets"),
         ) as server:
@@ -179,6 +190,10 @@ class Hub:
             agent_id, method, params, command_id=command_id, progress=progress, timeout_s=timeout_s
         )
 
+    def open_stream(self, agent_id: str, method: str, params: Any) -> ByteStream:
+        """See `AgentPort`."""
+        return self._streams.open(agent_id, method, params)
+
     def online(self) -> Sequence[str]:
         """See `AgentPort`."""
         with self._lock:
@@ -189,6 +204,7 @@ class Hub:
         if self._ledger.refused(agent_id):
             for waiting in self._desk.room.of_agent(agent_id):
                 waiting.fail(AgentUnknownError(agent=agent_id))
+            self._streams.revoked(agent_id)
         connection = self._connection(agent_id)
         if connection is not None:
             self._soon(connection.close(REFUSED, "registered anew, or revoked"))
@@ -249,10 +265,23 @@ class Hub:
             log.info("agent %s is not connected any more", record.name)
 
     async def _listen(self, record: AgentRecord, connection: ServerConnection) -> None:
+        outbox = Outbox()
+        line = StreamLine(record.name, outbox.put)
+        sending = asyncio.create_task(outbox.run(connection))
+        try:
+            await self._hear(record, connection, line)
+        finally:
+            self._streams.left(record.id, line)
+            sending.cancel()
+
+    async def _hear(self, record: AgentRecord, connection: ServerConnection, line: StreamLine) -> None:
         seen = time.monotonic()
         try:
             async for text in connection:
-                await self._take(record.id, connection, decode_from_agent(text))
+                if isinstance(text, bytes):
+                    line.take(text)
+                else:
+                    await self._take(record.id, connection, decode_from_agent(text), line)
                 if time.monotonic() - seen > _SEEN_S:
                     seen = time.monotonic()
                     await asyncio.to_thread(self._ledger.seen, record.id)
@@ -260,10 +289,15 @@ class Hub:
             log.warning("agent %s sent something that is no message", record.name)
             await connection.close(UNREADABLE, "no message")
 
-    async def _take(self, agent_id: str, connection: ServerConnection, message: object) -> None:
+    async def _take(
+        self, agent_id: str, connection: ServerConnection, message: FromAgent, line: StreamLine
+    ) -> None:
         match message:
             case Hello():
+                self._streams.joined(agent_id, line, message.contract_version)
                 await self._hello(agent_id, connection, message)
+            case StreamOpened() | StreamRefused() | StreamCredit() | StreamClosed():
+                line.take(message)
             case Progress():
                 waiting = self._desk.room.find(message.id, agent_id)
                 if waiting is not None:
@@ -275,8 +309,6 @@ class Hub:
                 await asyncio.to_thread(self._ledger.take_inventory, agent_id, message.inventory)
             case Renew():
                 await self._renew(agent_id, connection, message)
-            case _:
-                pass
 
     async def _hello(self, agent_id: str, connection: ServerConnection, hello: Hello) -> None:
         log.info("agent %s has version %s", agent_id, hello.agent_version)

@@ -1,4 +1,7 @@
-"""The messages of the link: JSON objects with a `type`, one per WebSocket message."""
+"""The messages of the link: JSON objects with a `type`, one per WebSocket text message.
+
+Binary messages are pieces of streams, see `streams`.
+"""
 
 from __future__ import annotations
 
@@ -86,8 +89,53 @@ class Pins(msgspec.Struct, tag="pins", frozen=True):
     pins: tuple[str, ...]
 
 
-FromAgent = Hello | Progress | Outcome | InventoryNews | Renew
-FromAppliance = Command | Cancel | Ack | Renewed | Pins
+class StreamOpen(msgspec.Struct, tag="stream-open", frozen=True):
+    """Appliance: open a stream. Its number is used once in a connection."""
+
+    id: int
+    method: str
+    params: dict[str, Any]
+
+
+class StreamOpened(msgspec.Struct, tag="stream-opened", frozen=True):
+    """Agent: a stream is open."""
+
+    id: int
+
+
+class StreamRefused(msgspec.Struct, tag="stream-refused", frozen=True):
+    """Agent: a stream cannot be opened."""
+
+    id: int
+    error: dict[str, Any]
+
+
+class StreamCredit(msgspec.Struct, tag="stream-credit", frozen=True):
+    """Either: so many bytes were read; as many more may be sent."""
+
+    id: int
+    bytes: int
+
+
+class StreamClosed(msgspec.Struct, tag="stream-closed", frozen=True):
+    """Either: a stream has ended, in both directions; `error` says what went wrong, if something did."""
+
+    id: int
+    error: dict[str, Any] | None = None
+
+
+FromAgent = (
+    Hello
+    | Progress
+    | Outcome
+    | InventoryNews
+    | Renew
+    | StreamOpened
+    | StreamRefused
+    | StreamCredit
+    | StreamClosed
+)
+FromAppliance = Command | Cancel | Ack | Renewed | Pins | StreamOpen | StreamCredit | StreamClosed
 
 _ENCODER = msgspec.json.Encoder()
 _FROM_AGENT = msgspec.json.Decoder(FromAgent)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from sekiso.agent import errors as agent_errors
-from sekiso.agent.contract import METHODS
+from sekiso.agent.contract import METHODS, STREAMS
 from sekiso.agent.handlers import errors as handler_errors
 from sekiso.agent.handlers.errors import MethodUnknownError
 from sekiso.agent.link.errors import RemoteError
@@ -33,6 +33,12 @@ def params_of(method: str, data: dict[str, Any]) -> Any:
         msgspec.MsgspecError: the data are not its parameters.
     """
     kind: Any = METHODS[method].params
+    return msgspec.convert(data, kind)
+
+
+def stream_params_of(method: str, data: dict[str, Any]) -> Any:
+    """Return the parameters of a stream; errors as for `params_of`."""
+    kind: Any = STREAMS[method]
     return msgspec.convert(data, kind)
 
 
