@@ -1,13 +1,14 @@
 """The appliance's certificate and key as files: exchanged so that a crash leaves the old or the new (OP-4).
 
-`server.pem` (the chain; handed out) and `server.key` are in force. `exchange.pem` is there only while they are
-being replaced: an exchange that was cut off is finished by it. `link.pem` is the former certificate, shown on
-the link as long as an agent does not know the present one. `request.pem` is the key of a certificate request.
+`server.pem` (the chain; handed out) and `server.key` are in force. `exchange.pem` is there only while they
+are being replaced: an exchange that was cut off is finished by it. `link.pem` is the former certificate, shown
+on the link while an agent does not know the present one. `request.pem` is the key of a request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class CertificateFolder:
         self._exchange = folder / "exchange.pem"
         self._former = folder / "link.pem"
         self._request = folder / "request.pem"
+        self._trial = folder / "trial.pem"
 
     def open(self, names: Sequence[str]) -> ServerCertificate:
         """Return the certificate in force, after finishing an exchange that was cut off.
@@ -47,6 +49,7 @@ class CertificateFolder:
         Args:
             names: names of the one that is made if there is none.
         """
+        self._trial.unlink(missing_ok=True)
         if self._exchange.exists():
             self._finish()
         found = load_server_certificate(self._folder, names)
@@ -81,6 +84,15 @@ class CertificateFolder:
         write_private(self._exchange, new.key + new.chain)
         self._finish()
         self.tidy()
+
+    @contextmanager
+    def on_trial(self, new: KeyAndChain) -> Generator[Path]:
+        """Give a file with key and chain, which is gone at the end of the block."""
+        write_private(self._trial, new.key + new.chain)
+        try:
+            yield self._trial
+        finally:
+            self._remove(self._trial)
 
     def forget_former(self) -> None:
         """Show agents the certificate in force from now on."""

@@ -10,6 +10,7 @@ import os
 import random
 import ssl
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -43,6 +44,7 @@ from sekiso.agent.link.messages import (
     InventoryNews,
     Outcome,
     Pins,
+    PinsKept,
     Progress,
     Renew,
     Renewed,
@@ -106,6 +108,8 @@ class AgentService:
         self._news_lock = threading.Lock()
         self._pending_key: bytes | None = None
         self._trouble = ""
+        #: Pin of the appliance at the other end.
+        self._shown_pin = ""
         self._running = Running(self._dispatcher, self._journal, told=self._told, ended=self._ended)
 
     def run(self) -> None:
@@ -258,6 +262,7 @@ class AgentService:
         if found not in self._settings.pins:
             connection.transport.abort()
             raise UntrustedCertificateError("The certificate is not the one that was pinned at registration.")
+        self._shown_pin = found
 
     async def _serve(self, connection: ClientConnection) -> None:
         self._connection, self._trouble = connection, ""
@@ -270,7 +275,7 @@ class AgentService:
         ]
         try:
             known = await asyncio.to_thread(self._running.known)
-            await self._send(connection, Hello(__version__, CONTRACT_VERSION, known))
+            await self._send(connection, Hello(__version__, CONTRACT_VERSION, known, time.time()))
             for outcome in await asyncio.to_thread(self._running.outcomes):
                 await self._send(connection, outcome)
             async for text in connection:
@@ -296,7 +301,9 @@ class AgentService:
             case Renewed():
                 await asyncio.to_thread(self._renewed, message.certificate)
             case Pins():
-                await asyncio.to_thread(self._take_pins, message.pins)
+                kept = await asyncio.to_thread(self._take_pins, message)
+                if self._connection is not None:
+                    await self._send(self._connection, PinsKept(kept))
             case StreamOpen() | StreamCredit() | StreamClosed():
                 streams.take(message)
 
@@ -370,11 +377,14 @@ class AgentService:
         write_private(self._state / CERTIFICATE, key + certificate.encode())
         log.info("the certificate of this agent was renewed")
 
-    def _take_pins(self, pins: tuple[str, ...]) -> None:
-        merged = tuple(dict.fromkeys((*self._settings.pins, *pins)))
+    def _take_pins(self, message: Pins) -> tuple[str, ...]:
+        """Write down which certificates of the appliance are accepted, and return them."""
+        former = (self._shown_pin,) if message.only else self._settings.pins
+        merged = tuple(dict.fromkeys((*former, *message.pins)))
         if merged != self._settings.pins:
             self._settings = replace(self._settings, pins=merged)
             save_settings(self._state, self._settings)
+        return merged
 
     async def _send(self, connection: ClientConnection, message: FromAgent) -> None:
         with contextlib.suppress(ConnectionClosed):  # outcomes are sent again; the rest has no value later

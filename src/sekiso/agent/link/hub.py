@@ -38,6 +38,7 @@ from sekiso.agent.link.messages import (
     InventoryNews,
     Outcome,
     Pins,
+    PinsKept,
     Progress,
     Renew,
     Renewed,
@@ -53,6 +54,7 @@ from sekiso.agent.link.soon import soon
 from sekiso.agent.link.stream_desk import StreamDesk, StreamLine
 from sekiso.agent.link.waiting import Waiting
 from sekiso.agent.pki import Authority, RequestRefusedError, ServerCertificate
+from sekiso.agent.server_tls import ServerTls
 from sekiso.agent.port import ByteStream
 from sekiso.errors import SekisoError
 from sekiso.model.library import AgentRecord
@@ -80,6 +82,8 @@ class Hub:
         host: str = "127.0.0.1",
         port: int = 0,
         pins: Callable[[], tuple[str, ...]] = tuple,
+        settled: Callable[[], bool] = lambda: False,
+        pins_kept: Callable[[str], None] = lambda _: None,
         grace_s: float = _GRACE_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -88,15 +92,20 @@ class Hub:
         Args:
             db: the database.
             authority: whose certificates agents have.
-            certificate: the appliance's own.
+            certificate: the appliance's own; see `use`.
             host: address to listen at.
             port: TCP port; 0 = one that is free.
-            pins: tells further certificates of the appliance that agents shall accept.
+            pins: tells the certificates of the appliance that agents shall accept.
+            settled: tells whether they need to accept no other.
+            pins_kept: told of an agent that has said which it accepts, in a thread that may wait.
             grace_s: how long quick methods wait for an agent that is away.
             clock: Unix seconds.
         """
-        self._authority, self._certificate = authority, certificate
-        self._host, self._wanted_port, self._pins = host, port, pins
+        self._authority = authority
+        self._host, self._wanted_port = host, port
+        self._pins, self._settled, self._pins_kept = pins, settled, pins_kept
+        self._clock = clock
+        self._tls = ServerTls(self._context(certificate))
         self._ledger = DatabaseLedger(db, authority, clock)
         self._desk = Desk(self._ledger, self, grace_s=grace_s)
         self._streams = StreamDesk(self._ledger, grace_s=grace_s)
@@ -107,6 +116,9 @@ class Hub:
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
         self._connections: dict[str, ServerConnection] = {}
+        self._known_pins: dict[str, frozenset[str]] = {}
+        self._pins_news = threading.Condition()
+        self._skews_s: dict[str, float] = {}
         self.port = port
 
     # --- life -------------------------------------------------------------------------------------------
@@ -150,7 +162,7 @@ class Hub:
             self._connected,
             self._host,
             self._wanted_port,
-            ssl=self._tls(),
+            ssl=self._tls.context,
             max_size=MAX_BYTES,
             ping_interval=PING_S,
             ping_timeout=PONG_S,
@@ -165,10 +177,10 @@ class Hub:
             self._ready.set()
             await self._stop.wait()
 
-    def _tls(self) -> ssl.SSLContext:
+    def _context(self, certificate: ServerCertificate) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._certificate.certificate, self._certificate.key)
+        context.load_cert_chain(certificate.certificate, certificate.key)
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=self._authority.pem.decode())
         return context
@@ -208,6 +220,34 @@ class Hub:
         connection = self._connection(agent_id)
         if connection is not None:
             self._soon(connection.close(REFUSED, "registered anew, or revoked"))
+
+    def use(self, certificate: ServerCertificate) -> None:
+        """Show another certificate to agents that connect from now on.
+
+        Raises:
+            OSError, ssl.SSLError: it cannot be used; the one before stays.
+        """
+        self._tls.use(self._context(certificate))
+
+    def announce(self, pins: tuple[str, ...], *, timeout_s: float) -> None:
+        """Have the agents that are connected accept certificates, and wait until they do, at most so long."""
+        for agent_id in self.online():
+            self._soon(self._send(agent_id, Pins(pins)))
+        wanted = frozenset(pins)
+        with self._pins_news:
+            self._pins_news.wait_for(
+                lambda: all(wanted <= self._known_pins.get(a, frozenset()) for a in self.online()), timeout_s
+            )
+
+    def retract(self, pins: tuple[str, ...]) -> None:
+        """Have the agents that are connected accept these certificates only."""
+        for agent_id in self.online():
+            self._soon(self._send(agent_id, Pins(pins, only=True)))
+
+    def skews_s(self) -> dict[str, float]:
+        """Return how far the clocks of the agents that are connected are ahead, as they were at connecting."""
+        with self._lock:
+            return {a: s for a, s in self._skews_s.items() if a in self._connections}
 
     def connected(self, agent_id: str) -> bool:
         """Whether an agent is connected."""
@@ -307,19 +347,31 @@ class Hub:
                 await _send(connection, Ack(message.id))
             case InventoryNews():
                 await asyncio.to_thread(self._ledger.take_inventory, agent_id, message.inventory)
+            case PinsKept():
+                await asyncio.to_thread(self._take_pins, agent_id, message.pins)
             case Renew():
                 await self._renew(agent_id, connection, message)
 
     async def _hello(self, agent_id: str, connection: ServerConnection, hello: Hello) -> None:
         log.info("agent %s has version %s", agent_id, hello.agent_version)
-        pins = self._pins()
+        if hello.time_s:
+            with self._lock:
+                self._skews_s[agent_id] = hello.time_s - self._clock()
+        pins = await asyncio.to_thread(self._pins)
         if pins:
-            await _send(connection, Pins(pins))
+            await _send(connection, Pins(pins, only=self._settled()))
         for waiting in self._desk.room.of_agent(agent_id):
             await self._give(waiting)
         for command_id in await asyncio.to_thread(self._ledger.unwanted, agent_id, hello.commands):
             if self._desk.room.find(command_id, agent_id) is None:
                 await _send(connection, Cancel(command_id))
+
+    def _take_pins(self, agent_id: str, pins: tuple[str, ...]) -> None:
+        self._ledger.take_pins(agent_id, pins)
+        with self._pins_news:
+            self._known_pins[agent_id] = frozenset(pins)
+            self._pins_news.notify_all()
+        self._pins_kept(agent_id)
 
     async def _give(self, waiting: Waiting) -> None:
         # What has ended may be forgotten by the agent: sent again, it would be carried out again.

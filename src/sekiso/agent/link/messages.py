@@ -20,11 +20,15 @@ REPLACED = 4409
 
 
 class Hello(msgspec.Struct, tag="hello", frozen=True):
-    """Agent: the first message. `commands` are those under way, or ended and not acknowledged."""
+    """Agent: the first message. `commands` are those under way, or ended and not acknowledged.
+
+    `time_s` is its clock, Unix seconds; 0 = not said.
+    """
 
     agent_version: str
     contract_version: int
     commands: tuple[str, ...] = ()
+    time_s: float = 0.0
 
 
 class Progress(msgspec.Struct, tag="progress", frozen=True):
@@ -56,6 +60,12 @@ class Renew(msgspec.Struct, tag="renew", frozen=True):
     request: str
 
 
+class PinsKept(msgspec.Struct, tag="pins-kept", frozen=True):
+    """Agent: which certificates of the appliance it accepts, now that it has written them down."""
+
+    pins: tuple[str, ...]
+
+
 class Command(msgspec.Struct, tag="command", frozen=True):
     """Appliance: carry this out; once, whenever it is sent again. Those that are not durable are not kept."""
 
@@ -84,9 +94,13 @@ class Renewed(msgspec.Struct, tag="renewed", frozen=True):
 
 
 class Pins(msgspec.Struct, tag="pins", frozen=True):
-    """Appliance: certificates of its own that the agent shall accept from now on, SHA-256, hexadecimal."""
+    """Appliance: certificates of its own that the agent shall accept from now on, SHA-256, hexadecimal.
+
+    `only`: no others any more; an agent never gives up the one of the connection that this comes over.
+    """
 
     pins: tuple[str, ...]
+    only: bool = False
 
 
 class StreamOpen(msgspec.Struct, tag="stream-open", frozen=True):
@@ -130,6 +144,7 @@ FromAgent = (
     | Outcome
     | InventoryNews
     | Renew
+    | PinsKept
     | StreamOpened
     | StreamRefused
     | StreamCredit
