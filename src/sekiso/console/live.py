@@ -57,14 +57,19 @@ class Live:
         """End the watcher; open streams end with their server."""
         self._stopping.set()
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        """Yield events as server-sent events (HTML standard, section 9.2) until the reader goes away."""
+    async def stream(self, *, again: bool) -> AsyncIterator[bytes]:
+        """Yield events as server-sent events (HTML standard, section 9.2) until the reader goes away.
+
+        Args:
+            again: whether the page was connected before, and may have missed something.
+        """
         listener = _Listener(asyncio.get_running_loop())
         self._add(listener)
         try:
-            yield f"retry: {_RETRY_MS}\n\n".encode()
-            # A page that has come back may have missed something.
-            yield _event("sekiso:tasks", "{}") + _event("sekiso:agents", "{}")
+            # With an identifier, the browser says by itself that it comes again.
+            yield f"retry: {_RETRY_MS}\nid: 1\ndata:\n\n".encode()
+            if again:
+                yield _event("sekiso:tasks", "{}") + _event("sekiso:agents", "{}")
             while not self._stopping.is_set():
                 try:
                     yield _event(*await asyncio.wait_for(listener.queue.get(), _BEAT_S))

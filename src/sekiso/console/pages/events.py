@@ -12,10 +12,11 @@ router = pages()
 
 
 @router.get("/events")
-async def events(request: Request) -> StreamingResponse:
+async def events(request: Request, *, again: bool = False) -> StreamingResponse:
     """Stream events: `sekiso:tasks` and `sekiso:agents` say that something of theirs has changed."""
     live: Live = request.app.state.live
-    return StreamingResponse(live.stream(), media_type="text/event-stream")
+    is_again = again or "last-event-id" in request.headers
+    return StreamingResponse(live.stream(again=is_again), media_type="text/event-stream")
 
 
 @router.get("/session")

@@ -5,10 +5,12 @@ const TOPICS = ["sekiso:tasks", "sekiso:agents"];
 export function listen({ onLost, onBack }) {
   let source = null;
   let failures = 0;
+  let again = "";
 
   const open = () => {
     if (source) return;
-    source = new EventSource("/events");
+    source = new EventSource(`/events${again}`);
+    again = "?again=true";
     for (const topic of TOPICS) {
       source.addEventListener(topic, (event) => {
         document.body.dispatchEvent(new CustomEvent(topic, { detail: JSON.parse(event.data) }));
