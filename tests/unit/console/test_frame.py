@@ -26,10 +26,14 @@ def test_a_wrong_password_is_said_and_the_name_stays(browse: Make, language: str
     browser = browse(None, language=language)
     answer = browser.client.post("/login", data={"name": "administrator", "password": "not my own"})
     assert answer.status_code == 401
-    assert 'value="administrator"' in answer.text and said in text_of(answer) and "not my own" not in answer.text
+    assert (
+        'value="administrator"' in answer.text and said in text_of(answer) and "not my own" not in answer.text
+    )
 
 
-@pytest.mark.parametrize("target", ["//evil", "https://evil", "/\\evil", "javascript:alert(1)", "/login", "\t//e"])
+@pytest.mark.parametrize(
+    "target", ["//evil", "https://evil", "/\\evil", "javascript:alert(1)", "/login", "\t//e"]
+)
 def test_no_open_redirect(browse: Make, target: str) -> None:
     browser = browse(None)
     sent = {"name": "administrator", "password": PASSWORD, "next": target}
@@ -77,10 +81,14 @@ def test_pages_run_no_script_but_their_own(console: Browser) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_what_is_not_there_and_what_nobody_expected(console: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_there_and_what_nobody_expected(
+    console: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer = console.get("/nothing")
     assert answer.status_code == 404 and "There is no page at /nothing." in text_of(answer)
-    assert console.client.get("/api/v1/nothing").headers["content-type"].startswith("application/problem+json")
+    assert (
+        console.client.get("/api/v1/nothing").headers["content-type"].startswith("application/problem+json")
+    )
 
     def fail(*_: object) -> None:
         raise RuntimeError("a secret of the appliance")
