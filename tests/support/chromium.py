@@ -160,8 +160,8 @@ _TEXTS = """() => {
 def untranslated(page: Page) -> list[str]:
     """Return texts of a Japanese page that are not from the Japanese catalogue.
 
-    Data is marked on pages (`translate="no"`). A text may hold the Latin words that translations hold: names of
-    products, formats, units.
+    Data is marked on pages (`translate="no"`). A text may hold the Latin words that translations hold: names
+    of products, formats, units.
     """
     values, words = _japanese()
     found: list[str] = []

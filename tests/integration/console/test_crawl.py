@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 _LINKS = """() => [...document.querySelectorAll('a[href]')]
   .filter((a) => a.origin === location.origin && !a.hasAttribute('download'))
   .map((a) => a.pathname + a.search)"""
-_DIALOGS = """() => [...document.querySelectorAll('[hx-get][hx-target="#dialog"]')].map((e) => e.getAttribute('hx-get'))"""
+_OPENERS = '[hx-get][hx-target="#dialog"]'
+_DIALOGS = f"() => [...document.querySelectorAll('{_OPENERS}')].map((e) => e.getAttribute('hx-get'))"
 _ID = re.compile(r"(?<=/)(?:[a-z]-[\w-]+|[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{64})(?=/|\?|$)")
 _MOST_PAGES = 150
 
@@ -26,10 +27,8 @@ _MOST_PAGES = 150
 def shape(path: str) -> str:
     """What pages of one kind have in common: two layers have the same page."""
     place, _, query = path.partition("?")
-    keys = ",".join(
-        sorted(re.sub(r"=.*", "", part) if "kind" not in part else part for part in query.split("&"))
-    )
-    return _ID.sub("*", place) + "?" + keys
+    keys = (part if part.startswith("kind=") else part.partition("=")[0] for part in query.split("&"))
+    return f"{_ID.sub('*', place)}?{','.join(sorted(keys))}"
 
 
 class Crawler:
@@ -64,7 +63,7 @@ class Crawler:
             if shape(address) in self.dialogs:
                 continue
             self.dialogs.add(shape(address))
-            button = page.locator('[hx-get][hx-target="#dialog"]').nth(index)
+            button = page.locator(_OPENERS).nth(index)
             for menu in button.locator("xpath=ancestor::details[not(@open)]").all():
                 menu.locator("summary").first.click()
             button.click()

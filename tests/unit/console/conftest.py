@@ -1,4 +1,4 @@
-"""A browser without scripts over a small world: logs in, follows links, sends what pages would send by htmx."""
+"""A browser without scripts over a small world: logs in, opens pages, sends what they would send by htmx."""
 
 from __future__ import annotations
 
