@@ -11,6 +11,7 @@ from sekiso.agent.contract import InventoryParams
 from sekiso.errors import InUseError, RuleError
 from sekiso.model.connector import AgentInventory
 from sekiso.model.library import AgentRecord, ConfigurationRecord, Role
+from sekiso.model.paging import EVERYTHING, Listing, Page
 from sekiso.model.task import Subject, SubjectKind
 from sekiso.services.core import Actor, Core, new_id, require
 from sekiso.store.database.api import RegistrationToken, UnitOfWork
@@ -34,6 +35,7 @@ class AgentView:
     platform: str
     last_seen_s: float | None
     registered_s: float
+    certificate_expires_s: float | None
     used_by: tuple[Subject, ...]
 
 
@@ -79,9 +81,18 @@ class AgentService:
 
     def list(self) -> tuple[AgentView, ...]:
         """Return every agent by name."""
+        return self.page(EVERYTHING).rows
+
+    def page(self, listing: Listing | None = None) -> Page[AgentView]:
+        """Return a page of the agents, sorted by `AgentSort`; the first by name if nothing is asked for.
+
+        Raises:
+            RuleError: they cannot be sorted by that.
+        """
         with self._core.db.read() as work:
-            every = work.configurations.all()
-            return tuple(self._view(record, _users(every, record)) for record in work.agents.all())
+            every, page = work.configurations.all(), work.agents.page(listing or Listing())
+            rows = tuple(self._view(record, _users(every, record)) for record in page.rows)
+        return Page(rows, page.total, page.offset, page.limit)
 
     def get(self, reference: str) -> AgentView:
         """Return an agent by identifier or name.
@@ -249,6 +260,7 @@ class AgentService:
             platform=inventory.platform.value if inventory else "",
             last_seen_s=record.last_seen_s,
             registered_s=record.registered_s,
+            certificate_expires_s=record.certificate_expires_s,
             used_by=tuple(Subject(SubjectKind.CONFIGURATION, c.id, c.name) for c in users),
         )
 

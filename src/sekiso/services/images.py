@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sekiso.agent.contract import Hardware
 from sekiso.errors import BusyError, NotFoundError
 from sekiso.model.library import ImageRecord, ImageState, Role
+from sekiso.model.listing import ImageFilter
+from sekiso.model.paging import EVERYTHING, Listing, Page
 from sekiso.model.task import NewTask, Subject, SubjectKind, TaskKind, TaskRecord
 from sekiso.services.core import Actor, Core, new_id, require
-from sekiso.services.library_rules import called
 from sekiso.services.sites import resolve_site
 from sekiso.store.database.api import UnitOfWork
 from sekiso.tasks.flows.params import BootTestTask, DeleteImageTask, Site, pack
@@ -46,8 +48,28 @@ class ImageService:
 
     def list(self) -> tuple[ImageView, ...]:
         """Return every image by name."""
-        with self._core.db.begin() as work:
-            return tuple(_view(work, image) for image in work.images.all())
+        return self.page(listing=EVERYTHING).rows
+
+    def page(
+        self,
+        *,
+        template: str | None = None,
+        state: ImageState | None = None,
+        listing: Listing | None = None,
+    ) -> Page[ImageView]:
+        """Return a page of the images, sorted by `ImageSort`.
+
+        Args:
+            template: only of this image template (its identifier).
+            state: only in this state.
+            listing: search, order and place; None = the first page by name.
+
+        Raises:
+            RuleError: they cannot be sorted by that.
+        """
+        with self._core.db.read() as work:
+            page = work.images.page(ImageFilter(template, state), listing or Listing())
+            return Page(_views(work, page.rows), page.total, page.offset, page.limit)
 
     def get(self, reference: str) -> ImageView:
         """Return an image by identifier or name.
@@ -55,8 +77,8 @@ class ImageService:
         Raises:
             NotFoundError: there is none.
         """
-        with self._core.db.begin() as work:
-            return _view(work, work.images.by_reference(reference))
+        with self._core.db.read() as work:
+            return _views(work, [work.images.by_reference(reference)])[0]
 
     def remove(self, actor: Actor, reference: str) -> TaskRecord:
         """Delete an image: its machine is turned off and removed, and its disk.
@@ -153,12 +175,16 @@ def _free(work: UnitOfWork, reference: str) -> ImageRecord:
     return image
 
 
-def _view(work: UnitOfWork, image: ImageRecord) -> ImageView:
-    configuration = work.configurations.find(image.configuration_id)
-    agent = work.agents.find(image.agent_id)
-    return ImageView(
-        image,
-        configuration.name if configuration is not None else "",
-        agent.name if agent is not None else "",
-        tuple(called(work, version_id) for version_id in image.version_ids),
+def _views(work: UnitOfWork, images: Sequence[ImageRecord]) -> tuple[ImageView, ...]:
+    configurations = work.configurations.names([image.configuration_id for image in images])
+    agents = work.agents.names([image.agent_id for image in images])
+    called = work.versions.called([version_id for image in images for version_id in image.version_ids])
+    return tuple(
+        ImageView(
+            image,
+            configurations.get(image.configuration_id, ""),
+            agents.get(image.agent_id, ""),
+            tuple(called.get(version_id, version_id) for version_id in image.version_ids),
+        )
+        for image in images
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from sekiso.compositing.jobs import (
@@ -20,8 +20,8 @@ from sekiso.model.layer import LayerKind
 from sekiso.model.library import LayerRecord, Role, VersionRecord, VersionState
 from sekiso.model.task import NewTask, Subject, SubjectKind, TaskKind, TaskRecord
 from sekiso.services.core import Actor, Core, new_id, require
+from sekiso.services.layer_lists import LayerLists, LayerView, VersionView, layer_views, version_views
 from sekiso.services.library_rules import (
-    called,
     check_name,
     check_notes,
     check_stack,
@@ -33,43 +33,7 @@ from sekiso.store.layers import LayerStore
 from sekiso.tasks.flows.params import DeleteVersionTask, pack
 
 
-@dataclass(frozen=True, slots=True)
-class VersionView:
-    """A layer version as it is shown.
-
-    Attributes:
-        version: the version.
-        layer_name: name of its layer.
-        kind: kind of its layer.
-        used_by: what uses it.
-        made_on: the versions it was made on, as `layer version`.
-    """
-
-    version: VersionRecord
-    layer_name: str
-    kind: LayerKind
-    used_by: tuple[Subject, ...]
-    made_on: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LayerView:
-    """A layer as it is shown.
-
-    Attributes:
-        layer: the layer.
-        versions: its versions, oldest first.
-        file_bytes: size of all its layer files.
-        os_layer_name: the OS layer it was made on; empty for OS layers.
-    """
-
-    layer: LayerRecord
-    versions: tuple[VersionView, ...]
-    file_bytes: int
-    os_layer_name: str
-
-
-class LayerLibrary:
+class LayerLibrary(LayerLists):
     """Layers and their versions."""
 
     def __init__(self, core: Core, store: LayerStore) -> None:
@@ -79,14 +43,8 @@ class LayerLibrary:
             core: what every service works with.
             store: the layer files.
         """
-        self.core, self.store = core, store
-
-    def list(self, kind: LayerKind | None = None) -> tuple[LayerView, ...]:
-        """Return the layers, of one kind or all, by name."""
-        with self.core.db.begin() as work:
-            return tuple(
-                _layer_view(work, layer) for layer in work.layers.all() if kind in (None, layer.kind)
-            )
+        super().__init__(core)
+        self.store = store
 
     def get(self, reference: str, kind: LayerKind | None = None) -> LayerView:
         """Return a layer by identifier or name.
@@ -95,7 +53,7 @@ class LayerLibrary:
             NotFoundError: there is none.
             AmbiguousNameError: layers of several kinds have the name.
         """
-        with self.core.db.begin() as work:
+        with self.core.db.read() as work:
             return _layer_view(work, work.layers.by_reference(reference, kind))
 
     def version(self, version_id: str) -> VersionView:
@@ -104,7 +62,7 @@ class LayerLibrary:
         Raises:
             NotFoundError: there is none.
         """
-        with self.core.db.begin() as work:
+        with self.core.db.read() as work:
             return _version_view(work, work.versions.get(version_id))
 
     def change(
@@ -387,14 +345,9 @@ def check_priority(kind: LayerKind, priority: int) -> int:
 
 
 def _layer_view(work: UnitOfWork, layer: LayerRecord) -> LayerView:
-    versions = tuple(_version_view(work, v) for v in work.versions.of_layer(layer.id))
-    os_layer = work.layers.find(layer.os_layer_id) if layer.os_layer_id else None
-    return LayerView(
-        layer, versions, sum(v.version.file_bytes for v in versions), os_layer.name if os_layer else ""
-    )
+    return layer_views(work, [layer])[0]
 
 
 def _version_view(work: UnitOfWork, version: VersionRecord) -> VersionView:
     layer = work.layers.get(version.layer_id)
-    made_on = tuple(called(work, base) for base in version.base_version_ids)
-    return VersionView(version, layer.name, layer.kind, tuple(work.versions.users_of(version.id)), made_on)
+    return version_views(work, [version], {layer.id: layer})[version.id]

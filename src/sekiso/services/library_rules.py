@@ -140,10 +140,3 @@ def check_stack(items: Sequence[StackedVersion], *, field: str) -> None:
             reason="A stack of layers has at most one platform layer.",
             remedy="Choose one of them.",
         )
-
-
-def called(work: UnitOfWork, version_id: str) -> str:
-    """Return what people call a version, `layer version`; its identifier if it is gone."""
-    version = work.versions.find(version_id)
-    layer = work.layers.find(version.layer_id) if version is not None else None
-    return f"{layer.name} {version.name}" if layer is not None and version is not None else version_id

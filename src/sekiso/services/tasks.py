@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sekiso.model.library import Role
+from sekiso.model.paging import Listing, Page
 from sekiso.model.task import LogLine, Subject, SubjectKind, TaskFilter, TaskKind, TaskRecord
 from sekiso.services.core import Actor, Core, require
 
@@ -23,6 +24,15 @@ class TaskService:
         """Return the tasks that match, newest first."""
         with self._core.db.read() as work:
             return tuple(work.tasks.list(which))
+
+    def page(self, which: TaskFilter, listing: Listing | None = None) -> Page[TaskRecord]:
+        """Return a page of the tasks that match, sorted by `TaskSort`; the filter's limit does not count.
+
+        Raises:
+            RuleError: they cannot be sorted by that.
+        """
+        with self._core.db.read() as work:
+            return work.tasks.page(which, listing or Listing())
 
     def get(self, task_id: str) -> TaskRecord:
         """Return a task.
@@ -73,9 +83,14 @@ class TaskService:
 
     def _act(self, actor: Actor, task_id: str, what: str) -> TaskRecord:
         task = self.get(task_id)
-        require(actor, Role.PUBLISHER if task.kind in _PUBLISHERS else Role.LAYER_MANAGER)
+        require(actor, needed_role(task.kind))
         done = self._core.tasks.cancel(task_id) if what == "cancel" else self._core.tasks.retry(task_id)
         with self._core.db.begin() as work:
             subject = Subject(SubjectKind.TASK, task.id, task.kind.value)
             work.audit.append(actor=actor.name, action=f"task.{what}", subject=subject)
         return done
+
+
+def needed_role(kind: TaskKind) -> Role:
+    """Return the role that may start tasks of a kind, and so cancel and retry them."""
+    return Role.PUBLISHER if kind in _PUBLISHERS else Role.LAYER_MANAGER

@@ -7,66 +7,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sekiso.agent.cache import recipe_key
-from sekiso.agent.contract import DiskRecipe
-from sekiso.compositing.jobs import PlanJob, PlanSummary, run_job
-from sekiso.errors import AlreadyExistsError, RuleError
-from sekiso.guests.booting import Generalization
-from sekiso.model.layer import LayerKind
+from sekiso.errors import RuleError
 from sekiso.model.library import (
-    GeneralizationChoice,
     ImageRecord,
     ImageState,
     Role,
     TemplateRecord,
 )
-from sekiso.model.machine import DiskAllocation, DiskFormat, disk_format_violations
 from sekiso.model.names import comparable_name
+from sekiso.model.paging import EVERYTHING, Listing, Page
 from sekiso.model.task import NewTask, Subject, SubjectKind, TaskFilter, TaskKind, TaskRecord, TaskState
 from sekiso.services.core import Actor, Core, new_id, require
-from sekiso.services.library_rules import (
-    StackedVersion,
-    called,
-    check_name,
-    check_notes,
-    check_stack,
-    in_merge_order,
-    require_kind,
-    stacked,
+from sekiso.services.library_rules import check_name
+from sekiso.services.sites import resolve_site
+from sekiso.services.template_plans import TemplatePlans
+from sekiso.services.template_rules import (
+    TemplateWish,
+    check_disk,
+    checked_template,
+    template_recipe,
+    template_stack,
 )
-from sekiso.services.sites import ResolvedSite, refuse, resolve_site
 from sekiso.store.database.api import UnitOfWork
 from sekiso.store.layers import LayerStore
-from sekiso.tasks.flows.params import PublishTask, Site, pack
+from sekiso.tasks.flows.params import PublishTask, pack
 
 MAX_AT_ONCE = 50
 _ALL = 1_000_000
-_MIN_DISK_BYTES = 64 << 20
-_MAX_VHD_BYTES = 2040 << 30
-_MAX_VHDX_BYTES = 64 << 40
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateWish:
-    """What an image template is to be; see `TemplateRecord`.
-
-    `configuration` is the identifier or name of the connector configuration; without a `disk_format` it is
-    the configuration's.
-    """
-
-    name: str
-    configuration: str
-    os_version_id: str
-    app_version_ids: tuple[str, ...] = ()
-    platform_version_id: str | None = None
-    notes: str = ""
-    disk_name: str = "disk"
-    disk_format: DiskFormat | None = None
-    allocation: DiskAllocation = DiskAllocation.DYNAMIC
-    size_bytes: int | None = None
-    generalization: GeneralizationChoice = GeneralizationChoice.OFFLINE
-    boot_test: bool = False
-    keep_last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +55,7 @@ class TemplateView:
     last_published_s: float | None
 
 
-class TemplateService:
+class TemplateService(TemplatePlans):
     """Image templates."""
 
     def __init__(self, core: Core, store: LayerStore) -> None:
@@ -98,14 +65,23 @@ class TemplateService:
             core: what every service works with.
             store: the layer files.
         """
-        self._core, self._store = core, store
+        super().__init__(core, store)
         # From the choice of the names of images until their tasks say which they are.
         self._naming = threading.Lock()
 
     def list(self) -> tuple[TemplateView, ...]:
         """Return every template by name."""
-        with self._core.db.begin() as work:
-            return tuple(_view(work, template) for template in work.templates.all())
+        return self.page(EVERYTHING).rows
+
+    def page(self, listing: Listing | None = None) -> Page[TemplateView]:
+        """Return a page of the templates, sorted by `TemplateSort`; without a listing the first.
+
+        Raises:
+            RuleError: they cannot be sorted by that.
+        """
+        with self.core.db.read() as work:
+            page = work.templates.page(listing or Listing())
+            return Page(_views(work, page.rows), page.total, page.offset, page.limit)
 
     def get(self, reference: str) -> TemplateView:
         """Return a template by identifier or name.
@@ -113,12 +89,12 @@ class TemplateService:
         Raises:
             NotFoundError: there is none.
         """
-        with self._core.db.begin() as work:
+        with self.core.db.read() as work:
             return _view(work, work.templates.by_reference(reference))
 
     def history(self, reference: str) -> tuple[TemplateRecord, ...]:
         """Return every revision of a template, newest first (IM-1)."""
-        with self._core.db.begin() as work:
+        with self.core.db.read() as work:
             return tuple(work.templates.history(work.templates.by_reference(reference).id))
 
     def create(self, actor: Actor, wish: TemplateWish) -> TemplateView:
@@ -132,9 +108,11 @@ class TemplateService:
             AlreadyExistsError: the name is taken.
         """
         require(actor, Role.PUBLISHER)
-        now_s = self._core.clock()
-        with self._core.db.begin() as work:
-            template = _checked(work, wish, template_id=new_id(), revision=1, created_s=now_s, now_s=now_s)
+        now_s = self.core.clock()
+        with self.core.db.begin() as work:
+            template = checked_template(
+                work, wish, template_id=new_id(), revision=1, created_s=now_s, now_s=now_s
+            )
             work.templates.add(template)
             work.audit.append(actor=actor.name, action="template.create", subject=subject(template))
             return _view(work, template)
@@ -147,15 +125,15 @@ class TemplateService:
             SekisoError: as for `create`.
         """
         require(actor, Role.PUBLISHER)
-        with self._core.db.begin() as work:
+        with self.core.db.begin() as work:
             before = work.templates.by_reference(reference)
-            after = _checked(
+            after = checked_template(
                 work,
                 wish,
                 template_id=before.id,
                 revision=before.revision + 1,
                 created_s=before.created_s,
-                now_s=self._core.clock(),
+                now_s=self.core.clock(),
             )
             work.templates.replace(after)
             details = {"revision": after.revision}
@@ -173,8 +151,8 @@ class TemplateService:
             AlreadyExistsError: the name is taken.
         """
         require(actor, Role.PUBLISHER)
-        now_s = self._core.clock()
-        with self._core.db.begin() as work:
+        now_s = self.core.clock()
+        with self.core.db.begin() as work:
             source = work.templates.by_reference(reference)
             copy = replace(
                 source,
@@ -200,37 +178,12 @@ class TemplateService:
             NotFoundError: there is no such template.
         """
         require(actor, Role.PUBLISHER)
-        with self._core.db.begin() as work:
+        with self.core.db.begin() as work:
             template = work.templates.by_reference(reference)
             for image in work.images.of_template(template.id):
                 work.images.replace(replace(image, template_id=None))
             work.templates.remove(template.id)
             work.audit.append(actor=actor.name, action="template.delete", subject=subject(template))
-
-    def preview(self, reference: str) -> PlanSummary:
-        """Return the plan of an image: order, conflicts, size, every action with its reason. Nothing is made.
-
-        Raises:
-            NotFoundError: there is no such template.
-            SekisoError: it cannot be published; the same error that publishing gives.
-        """
-        with self._core.db.begin() as work:
-            template = work.templates.by_reference(reference)
-            found = resolve_site(work, template.configuration_id)
-            _check_disk(template, found)
-            recipe = _recipe(work, template, found.site)
-        job = PlanJob(
-            layers=tuple(str(self._store.path(identity)) for identity in recipe.identities),
-            generation=recipe.generation,
-            disk_format=recipe.disk_format,
-            allocation=recipe.allocation,
-            size_bytes=recipe.size_bytes,
-            generalization=recipe.generalization,
-            seed=recipe_key(recipe),
-            created_s=recipe.created_s,
-            title=recipe.title,
-        )
-        return run_job(job)
 
     def publish(self, actor: Actor, references: Sequence[str], *, count: int = 1) -> tuple[TaskRecord, ...]:
         """Publish templates, each so many times; one task per image (IM-2).
@@ -251,12 +204,12 @@ class TemplateService:
             )
         with self._naming:
             return tuple(
-                self._core.tasks.start(new) for new in self._new_tasks(actor, tuple(references), count)
+                self.core.tasks.start(new) for new in self._new_tasks(actor, tuple(references), count)
             )
 
     def _new_tasks(self, actor: Actor, references: Sequence[str], count: int) -> tuple[NewTask, ...]:
-        now_s = self._core.clock()
-        with self._core.db.begin() as work:
+        now_s = self.core.clock()
+        with self.core.db.begin() as work:
             tasks = [
                 self._task(work, actor, reference, now_s)
                 for reference in dict.fromkeys(references)
@@ -280,8 +233,9 @@ class TemplateService:
     ) -> tuple[PublishTask, NewTask]:
         template = work.templates.by_reference(reference)
         found = resolve_site(work, template.configuration_id)
-        _check_disk(template, found)  # the configuration may have been changed since
-        recipe = _recipe(work, template, found.site)
+        # The configuration may have been changed since.
+        check_disk(template.disk_format, template.size_bytes, template.keep_last, found)
+        recipe = template_recipe(work, template, found.site)
         site = replace(found.site, disk_format=template.disk_format)
         image = ImageRecord(
             id=new_id(),
@@ -292,7 +246,7 @@ class TemplateService:
             configuration_id=found.record.id,
             agent_id=site.agent_id,
             storage_path=site.storage_path,
-            version_ids=tuple(item.version.id for item in _stack(work, template)),
+            version_ids=tuple(item.version.id for item in template_stack(work, template)),
             generation=site.generation,
             disk_format=template.disk_format,
             state=ImageState.PUBLISHING,
@@ -351,93 +305,21 @@ def _with_own_names(
     return found
 
 
-def _checked(
-    work: UnitOfWork, wish: TemplateWish, *, template_id: str, revision: int, created_s: float, now_s: float
-) -> TemplateRecord:
-    found = resolve_site(work, wish.configuration)
-    taken = next((t for t in work.templates.all() if t.name.casefold() == wish.name.casefold()), None)
-    if taken is not None and taken.id != template_id:
-        raise AlreadyExistsError(what="The image template", name=wish.name, remedy="Choose another name.")
-    template = TemplateRecord(
-        id=template_id,
-        name=check_name("name", wish.name),
-        notes=check_notes(wish.notes),
-        revision=revision,
-        configuration_id=found.record.id,
-        os_version_id=wish.os_version_id,
-        app_version_ids=tuple(wish.app_version_ids),
-        platform_version_id=wish.platform_version_id,
-        disk_name=check_name("disk_name", wish.disk_name),
-        disk_format=wish.disk_format or found.site.disk_format,
-        allocation=wish.allocation,
-        size_bytes=wish.size_bytes,
-        generalization=wish.generalization,
-        boot_test=wish.boot_test,
-        keep_last=wish.keep_last,
-        created_s=created_s,
-        changed_s=now_s,
-    )
-    _check_disk(template, found)
-    _stack(work, template)
-    return template
-
-
-def _check_disk(template: TemplateRecord, found: ResolvedSite) -> None:
-    site = found.site
-    broken = disk_format_violations(site.generation, template.disk_format, offload=site.offload)
-    if broken:
-        raise refuse(
-            broken[0].field, broken[0].code, broken[0].reason, "Choose another disk format or configuration."
-        )
-    largest = _MAX_VHD_BYTES if template.disk_format is DiskFormat.VHD else _MAX_VHDX_BYTES
-    if template.size_bytes is not None and not _MIN_DISK_BYTES <= template.size_bytes <= largest:
-        raise RuleError(
-            field="size_bytes",
-            reason="A VHD has 64 MiB to 2040 GiB, a VHDX 64 MiB to 64 TiB.",
-            remedy="Choose another size.",
-        )
-    if template.keep_last is not None and not 1 <= template.keep_last <= 1000:
-        raise RuleError(
-            field="keep_last",
-            reason="From 1 to 1000 images of a template can be kept.",
-            remedy="Choose another number, or leave it out to keep all.",
-        )
-
-
-def _stack(work: UnitOfWork, template: TemplateRecord) -> tuple[StackedVersion, ...]:
-    items = [require_kind("os_version_id", stacked(work, template.os_version_id), LayerKind.OS)]
-    items += [
-        require_kind("app_version_ids", stacked(work, v), LayerKind.APP) for v in template.app_version_ids
-    ]
-    if template.platform_version_id is not None:
-        platform = stacked(work, template.platform_version_id)
-        items.append(require_kind("platform_version_id", platform, LayerKind.PLATFORM))
-    check_stack(items, field="app_version_ids")
-    return in_merge_order(items)
-
-
-def _recipe(work: UnitOfWork, template: TemplateRecord, site: Site) -> DiskRecipe:
-    items = _stack(work, template)
-    return DiskRecipe(
-        identities=tuple(item.identity for item in items),
-        generation=site.generation,
-        disk_format=template.disk_format,
-        allocation=template.allocation,
-        size_bytes=template.size_bytes,
-        generalization=Generalization(template.generalization.value),
-        # From the layers alone: publishing the template again finds the disk in the cache.
-        created_s=int(max(item.version.created_s for item in items)),
-        title=template.name,
-    )
-
-
 def _view(work: UnitOfWork, template: TemplateRecord) -> TemplateView:
-    configuration = work.configurations.find(template.configuration_id)
-    images = work.images.of_template(template.id)
-    return TemplateView(
-        template,
-        configuration.name if configuration is not None else "",
-        tuple(called(work, version_id) for version_id in template.version_ids),
-        sum(image.state is ImageState.PUBLISHED for image in images),
-        max((image.created_s for image in images), default=None),
+    return _views(work, [template])[0]
+
+
+def _views(work: UnitOfWork, templates: Sequence[TemplateRecord]) -> tuple[TemplateView, ...]:
+    configurations = work.configurations.names([template.configuration_id for template in templates])
+    called = work.versions.called([v for template in templates for v in template.version_ids])
+    tallies = work.images.tallies([template.id for template in templates])
+    return tuple(
+        TemplateView(
+            template,
+            configurations.get(template.configuration_id, ""),
+            tuple(called.get(version_id, version_id) for version_id in template.version_ids),
+            tallies[template.id].published,
+            tallies[template.id].last_s,
+        )
+        for template in templates
     )

@@ -10,7 +10,6 @@ from sekiso.errors import NotFoundError, RuleError
 from sekiso.model.layer import LayerKind
 from sekiso.services.library_rules import (
     StackedVersion,
-    called,
     check_name,
     check_notes,
     check_stack,
@@ -125,5 +124,3 @@ def test_only_what_is_deployable(library: Library, versions: dict[str, str]) -> 
             stacked(work, begun.id)
         with pytest.raises(NotFoundError):
             stacked(work, "nobody")
-        assert called(work, begun.id) == "begun 1"
-        assert called(work, "nobody") == "nobody"

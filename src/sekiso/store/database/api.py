@@ -6,7 +6,7 @@ Methods named `add` raise `AlreadyExistsError` where a unique name or identifier
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -32,7 +32,7 @@ from sekiso.model.listing import (
     VersionChoice,
 )
 from sekiso.model.paging import Listing, Page
-from sekiso.model.task import LogLine, Subject, TaskFilter, TaskRecord, TaskState
+from sekiso.model.task import LogLine, Subject, TaskFilter, TaskKind, TaskRecord, TaskState
 
 Record = TypeVar("Record")
 
@@ -42,6 +42,10 @@ class Rows(Protocol[Record]):
 
     def add(self, record: Record) -> None:
         """Store a new record."""
+        ...
+
+    def add_many(self, records: Iterable[Record]) -> None:
+        """Store new records at once, all or none."""
         ...
 
     def get(self, record_id: str) -> Record:
@@ -222,6 +226,27 @@ class ConfigurationRows(NamedRows[ConfigurationRecord], Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TaskStatistic:
+    """How many tasks of a kind are in a state, and how long those that have ended took.
+
+    Attributes:
+        kind: their kind.
+        state: their state.
+        count: how many there are.
+        timed: how many of them have begun and ended.
+        total_s: how long those took together.
+        longest_s: how long the longest of them took.
+    """
+
+    kind: TaskKind
+    state: TaskState
+    count: int
+    timed: int
+    total_s: float
+    longest_s: float
+
+
 class TaskRows(Rows[TaskRecord], Protocol):
     """Tasks and their logs."""
 
@@ -231,6 +256,10 @@ class TaskRows(Rows[TaskRecord], Protocol):
 
     def page(self, which: TaskFilter, listing: Listing) -> Page[TaskRecord]:
         """Return a page of the tasks that match, by `TaskSort`; the filter's limit does not count."""
+        ...
+
+    def statistics(self) -> Sequence[TaskStatistic]:
+        """Return how many tasks there are of each kind in each state."""
         ...
 
     def move(self, task_id: str, to: TaskState, **changes: Any) -> TaskRecord | None:

@@ -27,6 +27,7 @@ _WHAT = {
 }
 
 _USERS_SHOWN = 10
+_IDS_PER_QUERY = 1000
 _UNIQUE_VIOLATION = "23505"
 _SQLITE_UNIQUE = frozenset({"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"})
 
@@ -87,12 +88,14 @@ def require_versions(connection: Connection, rows: Sequence[Mapping[str, Any]]) 
     Raises:
         NotFoundError: one does not.
     """
-    wanted = [row["version_id"] for row in rows if "version_id" in row]
+    wanted = list(dict.fromkeys(row["version_id"] for row in rows if "version_id" in row))
     ids = tables.versions.c.id
-    known = set(connection.execute(select(ids).where(ids.in_(wanted))).scalars())
-    for version_id in wanted:
-        if version_id not in known:
-            raise not_found(tables.versions, version_id)
+    for start in range(0, len(wanted), _IDS_PER_QUERY):
+        some = wanted[start : start + _IDS_PER_QUERY]
+        known = set(connection.execute(select(ids).where(ids.in_(some))).scalars())
+        for version_id in some:
+            if version_id not in known:
+                raise not_found(tables.versions, version_id)
 
 
 def referring_names(connection: Connection, table: Table[Any], record_id: str) -> list[str]:

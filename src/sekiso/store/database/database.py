@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from sekiso.store.database.agents import AgentTable, CommandTable, TokenTable
 from sekiso.store.database.api import UnitOfWork
@@ -25,12 +27,35 @@ from sekiso.store.database.engine import (
 from sekiso.store.database.errors import DatabaseBusyError, translated
 from sekiso.store.database.layers import LayerTable, VersionTable
 from sekiso.store.database.library import ConfigurationTable, ImageTable, TemplateTable
-from sekiso.store.database.migrating import upgrade
+from sekiso.store.database.migrating import present_revision, upgrade
 from sekiso.store.database.records import Session
 from sekiso.store.database.tasks import TaskTable
 from sekiso.store.database.users import CredentialTable, SettingTable, UserTable
 
 BUSY_TIMEOUT_S = 15.0
+_SIZE = {
+    "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    "postgresql": "SELECT pg_database_size(current_database())",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """What a database is.
+
+    Attributes:
+        kind: `sqlite` or `postgresql`.
+        revision: revision of the schema.
+        size_bytes: its size.
+        connections_used: connections of this process that are at work.
+        connections_idle: connections of this process that wait for work.
+    """
+
+    kind: str
+    revision: str
+    size_bytes: int
+    connections_used: int
+    connections_idle: int
 
 
 def sqlite_url(path: Path) -> str:
@@ -96,6 +121,20 @@ class Database:
         """
         with self._translated(), self._engine.connect() as connection, _read_only(connection).begin():
             yield self._unit_of_work(connection)
+
+    def facts(self) -> DatabaseFacts:
+        """Look at the database.
+
+        Raises:
+            DatabaseUnavailableError: it does not answer.
+        """
+        with self._translated(), self._engine.connect() as connection, _read_only(connection).begin():
+            size_bytes = connection.exec_driver_sql(_SIZE[connection.dialect.name]).scalar() or 0
+            revision = present_revision(connection) or ""
+        pool = self._engine.pool
+        used = pool.checkedout() if isinstance(pool, QueuePool) else 0
+        idle = pool.checkedin() if isinstance(pool, QueuePool) else 0
+        return DatabaseFacts(self._url.get_backend_name(), revision, int(size_bytes), used, idle)
 
     def close(self) -> None:
         """Close every connection."""

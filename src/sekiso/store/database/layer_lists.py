@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, exists, func, select
 
 from sekiso.model.layer import LayerKind
 from sekiso.model.library import LayerRecord, VersionState
@@ -47,8 +47,8 @@ def layer_conditions(which: LayerFilter) -> list[ColumnElement[bool]]:
     if which.os_layer_id is not None:
         found.append(_layers.os_layer_id == which.os_layer_id)
     if which.state is not None:
-        in_state = select(_versions.layer_id).where(_versions.state == which.state.value)
-        found.append(_layers.id.in_(in_state))
+        in_state = exists().where(_versions.layer_id == _layers.id, _versions.state == which.state.value)
+        found.append(in_state)
     return found
 
 

@@ -90,6 +90,13 @@ class TemplateTable(PagedRows[TemplateRecord], NamedRecordRows[TemplateRecord]):
         super().add(record)
         self._keep_revision(record)
 
+    def add_many(self, records: Iterable[TemplateRecord]) -> None:
+        """Store new templates at once, and their revisions as history."""
+        new = list(records)
+        super().add_many(new)
+        for record in new:
+            self._keep_revision(record)
+
     def replace(self, record: TemplateRecord) -> None:
         """Store a changed template, and its revision as history.
 

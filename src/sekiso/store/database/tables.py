@@ -206,7 +206,15 @@ class VersionColumns(NamedColumns):
     created_s: Named[float]
 
 
-versions = Table("layer_versions", METADATA, VersionColumns, UniqueConstraint("layer_id", "name_key"))
+versions = Table(
+    "layer_versions",
+    METADATA,
+    VersionColumns,
+    UniqueConstraint("layer_id", "name_key"),
+    # All that a list of layers is narrowed to or sorted by, and all that choices are found by.
+    Index(None, "layer_id", "state", "created_s", "file_bytes"),
+    Index(None, "state", "created_s", "id", "layer_id", "name_key"),
+)
 
 
 class VersionBaseColumns(TypedColumns):

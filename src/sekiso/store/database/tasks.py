@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from sekiso.model.listing import TaskSort
 from sekiso.model.paging import Listing, Page
-from sekiso.model.task import TRANSITIONS, LogLine, TaskFilter, TaskRecord, TaskState
+from sekiso.model.task import TRANSITIONS, LogLine, TaskFilter, TaskKind, TaskRecord, TaskState
 from sekiso.store.database import constraints, tables
+from sekiso.store.database.api import TaskStatistic
 from sekiso.store.database.columns import clamped, name_key
 from sekiso.store.database.library import ENDED_STATES
 from sekiso.store.database.paging import Order, PagedRows
@@ -116,6 +117,27 @@ class TaskTable(PagedRows[TaskRecord]):
             .limit(clamped(limit))
         )
         return tuple(LogLine(row[0], row[1], row[2]) for row in self._connection.execute(query))
+
+    def statistics(self) -> Sequence[TaskStatistic]:
+        """Return how many tasks there are of each kind in each state."""
+        columns = tables.tasks.c
+        took_s = columns.ended_s - columns.started_s
+        query = (
+            select(
+                columns.kind,
+                columns.state,
+                func.count(),
+                func.count(took_s),
+                func.coalesce(func.sum(took_s), 0.0),
+                func.coalesce(func.max(took_s), 0.0),
+            )
+            .group_by(columns.kind, columns.state)
+            .order_by(columns.kind, columns.state)
+        )
+        rows = self._connection.execute(query)
+        return tuple(
+            TaskStatistic(TaskKind(r[0]), TaskState(r[1]), r[2], r[3], float(r[4]), float(r[5])) for r in rows
+        )
 
     def forget_ended_before(self, time_s: float) -> int:
         """Remove tasks that ended before a time, with their logs; return how many."""

@@ -8,8 +8,8 @@ from sekiso.agent.contract import SourceDisk
 from sekiso.compositing.jobs import ConflictsSummary
 from sekiso.model.layer import LayerKind
 from sekiso.model.task import TaskRecord
+from sekiso.services.layer_lists import LayerView
 from sekiso.services.layer_tasks import AddVersion, CreateLayer, ImportOs
-from sekiso.services.layers import LayerView
 from sekiso.web.answers import TASK, started, topic
 from sekiso.web.auth import Language, Use, Who
 from sekiso.web.bodies import LayerChange, LayerWish, OsImport, Renaming, VersionIds, VersionWish

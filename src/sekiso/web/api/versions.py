@@ -11,7 +11,7 @@ from sekiso.compositing.jobs import DiffSummary, FilesSummary
 from sekiso.model.library import Role
 from sekiso.model.task import TaskRecord
 from sekiso.services.core import require
-from sekiso.services.layers import VersionView
+from sekiso.services.layer_lists import VersionView
 from sekiso.web.answers import TASK, content, started, topic
 from sekiso.web.auth import Language, Use, Who
 from sekiso.web.bodies import Finalization

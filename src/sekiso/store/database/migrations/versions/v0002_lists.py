@@ -15,10 +15,16 @@ branch_labels = None
 depends_on = None
 
 _AT_ONCE = 5000
+_VERSION_INDEXES = (
+    ("layer_id", "state", "created_s", "file_bytes"),
+    ("state", "created_s", "id", "layer_id", "name_key"),
+)
 
 
 def upgrade() -> None:
     """Apply."""
+    for columns in _VERSION_INDEXES:
+        op.create_index(f"ix_layer_versions_{'_'.join(columns)}", "layer_versions", list(columns))
     op.create_table(
         "audit_texts",
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
