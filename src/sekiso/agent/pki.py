@@ -127,7 +127,20 @@ class ServerCertificate:
     @property
     def sha256(self) -> str:
         """SHA-256 over DER, hexadecimal: what agents pin."""
-        return issued(x509.load_pem_x509_certificate(self.certificate.read_bytes())).sha256
+        return issued(self._loaded()).sha256
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Host names and addresses that it has."""
+        try:
+            found = self._loaded().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except (x509.ExtensionNotFound, ValueError):
+            return ()
+        addresses = (str(address) for address in found.get_values_for_type(x509.IPAddress))
+        return (*found.get_values_for_type(x509.DNSName), *addresses)
+
+    def _loaded(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self.certificate.read_bytes())
 
 
 def load_server_certificate(folder: Path, names: Sequence[str]) -> ServerCertificate:

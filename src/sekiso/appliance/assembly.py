@@ -5,31 +5,43 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
+from sekiso import __version__
+from sekiso.agent.certificate_folder import CertificateFolder
 from sekiso.agent.files import load_or_create
 from sekiso.agent.granting import TransferAccess
 from sekiso.agent.link.hub import Hub
-from sekiso.agent.pki import ServerCertificate, load_authority, load_server_certificate
+from sekiso.agent.pki import ServerCertificate, load_authority
 from sekiso.agent.registration import Registrar
-from sekiso.appliance.settings import ApplianceSettings
+from sekiso.appliance import log_file
+from sekiso.appliance.running import RunningServers
+from sekiso.appliance.settings import ApplianceSettings, default_names
 from sekiso.appliance.transfer_servers import TransferServer, TransferServerSettings
 from sekiso.console.app import Site, create_console
 from sekiso.errors import Family, SekisoError
 from sekiso.services.agents import AgentService
+from sekiso.services.appliance_settings import ApplianceFacts, ApplianceSettingsService
 from sekiso.services.audit import AuditService
 from sekiso.services.cache import CacheService
+from sekiso.services.certificates import CertificateService
 from sekiso.services.configurations import ConfigurationService
 from sekiso.services.connector_settings import ConnectorSettingsService
 from sekiso.services.core import Core
+from sekiso.services.health import HealthService
 from sekiso.services.housekeeping import Housekeeping
 from sekiso.services.images import ImageService
+from sekiso.services.logs import LogService
+from sekiso.services.metrics import MetricsService
 from sekiso.services.packaging import LayerService
 from sekiso.services.packaging_watch import PackagingWatch
 from sekiso.services.probes import Probes
 from sekiso.services.tasks import TaskService
 from sekiso.services.templates import TemplateService
 from sekiso.services.users import UserService
+from sekiso.services.vitals import Vitals
 from sekiso.store.database.database import open_database
 from sekiso.store.layers import LayerStore
 from sekiso.tasks.dbos_engine import DbosEngine
@@ -39,6 +51,7 @@ from sekiso.transfer.server import open_grants
 from sekiso.web.app import create_app
 from sekiso.web.server import WebServer
 from sekiso.web.services import Services
+from sekiso.web.settings import WebSettings
 
 log = logging.getLogger(__name__)
 
@@ -75,15 +88,31 @@ class Appliance:
         self._settings = settings
         settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(settings.state)
+        # Asked for once: it may have to be looked up in the network.
+        self._own_names = (*settings.names, *default_names(settings.host))
+        self._open = ExitStack()
+        self._open.enter_context(log_file.log_file(settings.log_folder))
         self._db = open_database(settings.database)
         authority = load_authority(settings.state / "pki")
-        self._certificate = load_server_certificate(settings.state / "pki", settings.names)
-        self._hub = Hub(self._db, authority, self._certificate, host=settings.host, port=settings.link_port)
+        self._certificate_folder = CertificateFolder(settings.state / "pki")
+        self._certificate = self._certificate_folder.open(settings.names)
+        self._servers = RunningServers(lambda: self._hub, lambda: self._web, lambda: self._transfers)
+        self._hub = Hub(
+            self._db,
+            authority,
+            self._certificate_folder.link,
+            host=settings.host,
+            port=settings.link_port,
+            pins=self._pins,
+            settled=self._settled,
+            pins_kept=lambda _: self._certificates.settle(),
+        )
         self._engine = DbosEngine(
             self._db,
             system_database_url=settings.task_database,
             worker=settings.worker,
             lane_tasks=settings.lane_tasks,
+            retention_s=lambda: self._services.appliance_settings.values().task_retention_days * 86400.0,
         )
         self._core = Core(self._db, self._hub, self._engine, settings.state)
         self._store = LayerStore(settings.state / "layers")
@@ -94,14 +123,22 @@ class Appliance:
         )
         self._connector_settings = ConnectorSettingsService(self._core)
         self._registrar = Registrar(
-            self._db, authority, link_port=lambda: self._hub.port, disconnect=self._hub.disconnect
+            self._db,
+            authority,
+            link_port=lambda: self._hub.port,
+            disconnect=self._hub.disconnect,
+            pins=self._pins,
         )
         self._services = self._make_services()
         self._watch = PackagingWatch(self._services.layers)
-        self._housekeeping = Housekeeping(self._core, self._access.grants)
+        self._housekeeping = Housekeeping(self._core, self._access.grants, also=[self._certificates.settle])
         self._transfers = _transfer_servers(settings, self._certificate)
+        web_settings = WebSettings(is_own_host=self._services.appliance_settings.is_own_host)
         self._web = WebServer(
-            Site(create_app(self._services), create_console(self._services)),
+            Site(
+                create_app(self._services, settings=web_settings),
+                create_console(self._services, settings=web_settings),
+            ),
             host=settings.host,
             port=settings.api_port,
             certificate=self._certificate.certificate,
@@ -146,6 +183,7 @@ class Appliance:
         for server in self._transfers:
             server.stop()
         self._db.close()
+        self._open.close()
         os.close(self._lock)
 
     def _deps(self) -> Deps:
@@ -161,9 +199,17 @@ class Appliance:
 
     def _make_services(self) -> Services:
         core = self._core
-        agents = AgentService(
-            core, fingerprint=lambda: self._certificate.sha256, disconnect=self._hub.disconnect
+        agents = AgentService(core, fingerprint=lambda: self._certificate.sha256, disconnect=self._let_go)
+        certificates = CertificateService(core, self._certificate_folder, self._servers)
+        appliance_settings = ApplianceSettingsService(core, facts=self._facts, names=self._names)
+        vitals = Vitals(
+            database=self._db.facts,
+            engine_works=lambda: self._engine.works,
+            transfer_servers=self._servers.transfer_servers,
+            skews_s=self._hub.skews_s,
+            started_s=time.time(),
         )
+        health = HealthService(core, vitals, certificates, self._connector_settings)
         probes = Probes(core, agents, lambda: self._access)
         return Services(
             agents=agents,
@@ -176,8 +222,56 @@ class Appliance:
             cache=CacheService(core),
             users=UserService(core),
             audit=AuditService(core),
+            certificates=certificates,
+            appliance_settings=appliance_settings,
+            health=health,
+            metrics=MetricsService(core, vitals),
+            logs=LogService(
+                core,
+                self._settings.log_folder,
+                vitals=vitals,
+                health=health,
+                settings=appliance_settings,
+                connector_settings=self._connector_settings,
+                certificates=certificates,
+                agents=agents,
+            ),
             register=self._registrar.accept,
             uploads=self._settings.state / "uploads",
+        )
+
+    @property
+    def _certificates(self) -> CertificateService:
+        return self._services.certificates
+
+    def _pins(self) -> tuple[str, ...]:
+        return self._certificates.pins()
+
+    def _settled(self) -> bool:
+        return self._certificates.settled()
+
+    def _let_go(self, agent_id: str) -> None:
+        """End the connection of an agent that was revoked or removed: it is not waited for any more."""
+        self._hub.disconnect(agent_id)
+        self._certificates.settle()
+
+    def _names(self) -> tuple[str, ...]:
+        """Return the names that the appliance is known to have."""
+        return (*self._certificate.names, *self._own_names)
+
+    def _facts(self) -> ApplianceFacts:
+        settings = self._settings
+        return ApplianceFacts(
+            version=__version__,
+            listens_at=settings.host,
+            api_port=self._web.port,
+            link_port=self._hub.port,
+            transfer_http_port=settings.transfer_http_port,
+            transfer_https_port=settings.transfer_https_port,
+            state_folder=str(settings.state),
+            layer_folder=str(self._store.folder),
+            log_file=str(settings.log_folder / log_file.NAME),
+            database=settings.database.partition(":")[0].partition("+")[0],
         )
 
 

@@ -47,6 +47,11 @@ class ApplianceSettings:
         return self.database_url or f"sqlite:///{self.state / 'sekiso.db'}"
 
     @property
+    def log_folder(self) -> Path:
+        """Return where its log files lie."""
+        return self.state / "log"
+
+    @property
     def task_database(self) -> str:
         """Return the URL of the task engine's own database."""
         if self.database_url is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from sekiso.errors import Family, SekisoError
 from sekiso.process import kill, spawn
 
 log = logging.getLogger(__name__)
+#: What the servers themselves say.
+_said = logging.getLogger("sekiso.transfer.server")
 _START_S = 30.0
 _LONGEST_PAUSE_S = 30.0
 
@@ -57,7 +61,7 @@ class TransferServer:
     def __init__(self, settings: TransferServerSettings) -> None:
         """Prepare; nothing runs yet."""
         self._settings = settings
-        self._stopping = threading.Event()
+        self._stopping, self._restarting = threading.Event(), threading.Event()
         self._proc: subprocess.Popen[bytes] | None = None
         self._watch = threading.Thread(target=self._keep, name=f"transfer-{settings.port}", daemon=True)
 
@@ -70,15 +74,52 @@ class TransferServer:
         if _listens(self._settings.host, self._settings.port):
             raise TransferServerError(port=self._settings.port, reason="Another program uses the port.")
         self._proc = self._spawn()
+        try:
+            self._wait_until_it_listens()
+        except TransferServerError:
+            self.stop()
+            raise
+        self._watch.start()
+
+    @property
+    def port(self) -> int:
+        """TCP port."""
+        return self._settings.port
+
+    @property
+    def secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self._settings.certificate is not None
+
+    def listens(self) -> bool:
+        """Whether it runs and can be reached."""
+        running = self._proc is not None and self._proc.poll() is None
+        return running and _listens(self._settings.host, self._settings.port)
+
+    def restart(self) -> None:
+        """Start it again, with the certificate as it is now; what is half transferred goes on then.
+
+        Raises:
+            TransferServerError: it does not listen again; it is tried on.
+        """
+        former = self._proc
+        if former is None or self._stopping.is_set():
+            return
+        self._restarting.set()
+        kill(former, grace_s=10.0)
         deadline = time.monotonic() + _START_S
+        while self._proc is former and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._wait_until_it_listens()
+
+    def _wait_until_it_listens(self) -> None:
+        proc, deadline = self._proc, time.monotonic() + _START_S
         while not _listens(self._settings.host, self._settings.port):
-            if self._proc.poll() is not None or time.monotonic() > deadline:
-                self.stop()
+            if proc is None or proc.poll() is not None or time.monotonic() > deadline:
                 raise TransferServerError(
                     port=self._settings.port, reason="It ended at once; the log says why."
                 )
             time.sleep(0.05)
-        self._watch.start()
 
     def stop(self) -> None:
         """End it; what is half transferred goes on after the next start."""
@@ -95,6 +136,10 @@ class TransferServer:
                 proc.wait()
             if self._stopping.is_set():
                 return
+            if self._restarting.is_set():
+                self._restarting.clear()
+                self._proc = self._spawn()
+                continue
             log.error("the transfer server on port %s ended; it is started again", self._settings.port)
             pause_s = 0.5 if time.monotonic() - begun > 60.0 else min(_LONGEST_PAUSE_S, pause_s * 2)
             if self._stopping.wait(pause_s):
@@ -108,8 +153,25 @@ class TransferServer:
         argv += ["--host", settings.host, "--port", str(settings.port)]
         if settings.certificate is not None and settings.key is not None:
             argv += ["--certificate", settings.certificate, "--key", settings.key]
-        # It inherits the output of the appliance: its log is the appliance's.
-        return spawn(argv, stdin=subprocess.PIPE, stdout=sys.stderr.fileno(), stderr=sys.stderr.fileno())
+        # A pipe of our own, not the process's: `kill` would wait for who reads it.
+        reading, writing = os.pipe()
+        try:
+            proc = spawn(argv, stdin=subprocess.PIPE, stdout=writing, stderr=writing)
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        name = f"transfer-log-{settings.port}"
+        threading.Thread(target=_take_log, args=(reading,), name=name, daemon=True).start()
+        return proc
+
+
+def _take_log(reading: int) -> None:
+    """Write what a server says to the log of the appliance, until it ends."""
+    with contextlib.suppress(OSError), os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            _said.info("%s", line.rstrip())
 
 
 def _listens(host: str, port: int) -> bool:

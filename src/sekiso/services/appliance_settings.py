@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,6 +21,7 @@ from sekiso.services.certificate_rules import is_host
 from sekiso.services.core import Actor, Core, require
 from sekiso.store.database.api import UnitOfWork
 
+log = logging.getLogger(__name__)
 _KEY = "appliance.settings"
 _MAX_HOSTS = 100
 #: What another worker of the appliance has changed is noticed so soon.
@@ -249,11 +251,17 @@ class ApplianceSettingsService:
                     actor=actor.name, action="appliance.settings", subject=subject, details=changed
                 )
         self.look_again()
+        self._fresh()
         return self.get()
 
     def values(self) -> ApplianceValues:
         """Return the values in force, as they were some seconds ago at the earliest."""
         return self._fresh().values
+
+    @property
+    def default_language(self) -> str:
+        """Language of answers to requests that name none, as it was read last."""
+        return self._seen.values.default_language
 
     def look_again(self) -> None:
         """Forget what was read: the names in the certificate have changed, for instance."""
@@ -268,7 +276,8 @@ class ApplianceSettingsService:
         Args:
             host: name or address of a request, lower case, without port.
         """
-        if _is_address(host) or host == "localhost":
+        host = host.rstrip(".")
+        if not host or _is_address(host) or host == "localhost":
             return True
         allowed = self._fresh().hosts
         _, _, domain = host.partition(".")
@@ -278,10 +287,14 @@ class ApplianceSettingsService:
         seen = self._seen
         with seen.lock:
             if time.monotonic() - seen.at >= _FRESH_S:
-                with self._core.db.read() as work:
-                    seen.values = values_of(work)
-                seen.hosts = frozenset(self._allowed(seen.values))
+                # First, so that not every request waits for a database that does not answer.
                 seen.at = time.monotonic()
+                try:
+                    with self._core.db.read() as work:
+                        seen.values = values_of(work)
+                except SekisoError as error:
+                    log.warning("the settings cannot be read; those that were read last hold: %s", error)
+                seen.hosts = frozenset(self._allowed(seen.values))
         return seen
 
     def _allowed(self, values: ApplianceValues) -> set[str]:

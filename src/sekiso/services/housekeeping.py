@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sekiso.services.core import Core
@@ -20,15 +21,23 @@ COMMAND_S = 30 * 24 * 3600.0
 class Housekeeping:
     """One thread that clears away now and then."""
 
-    def __init__(self, core: Core, grants: Grants, *, every_s: float = 900.0) -> None:
+    def __init__(
+        self,
+        core: Core,
+        grants: Grants,
+        *,
+        also: Sequence[Callable[[], None]] = (),
+        every_s: float = 900.0,
+    ) -> None:
         """Prepare.
 
         Args:
             core: what every service works with.
             grants: the grants of transfers.
+            also: what else is done in each round.
             every_s: time between two rounds, seconds.
         """
-        self._core, self._grants, self._every_s = core, grants, every_s
+        self._core, self._grants, self._also, self._every_s = core, grants, also, every_s
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -58,6 +67,8 @@ class Housekeeping:
         self._grants.expire()
         self._clear_uploads(now_s)
         self._clear_scratch()
+        for work_off in self._also:
+            work_off()
 
     def _clear_uploads(self, now_s: float) -> None:
         folder = self._core.state / "uploads"

@@ -15,13 +15,16 @@ from argon2 import PasswordHasher
 from sekiso.errors import AlreadyExistsError, Family, NotFoundError, RuleError, SekisoError
 from sekiso.model.library import CredentialKind, CredentialRecord, Role, UserRecord
 from sekiso.model.task import Subject, SubjectKind
+from sekiso.services.appliance_settings import ApplianceValues, values_of
 from sekiso.services.core import Actor, Core, new_id, require
 from sekiso.services.passwords import Passwords
 from sekiso.store.database.api import UnitOfWork
 
 FIRST_USER = "admin"
-SESSION_S, IDLE_S = 12 * 3600.0, 3600.0
-MAX_FAILURES, LOCK_S = 10, 300.0
+_DEFAULTS = ApplianceValues()
+#: What holds unless an administrator has set something else.
+SESSION_S, IDLE_S = _DEFAULTS.session_hours * 3600.0, _DEFAULTS.session_idle_minutes * 60.0
+MAX_FAILURES, LOCK_S = _DEFAULTS.lockout_failures, _DEFAULTS.lockout_minutes * 60.0
 _MAX_NAME_CHARS = 64
 _TOUCH_S = 60.0
 #: How many logins were refused that are counted at no user: unknown names, users that are locked.
@@ -35,7 +38,7 @@ class LoginFailedError(SekisoError):
     family = Family.USAGE
     brief = "The login failed."
     why = "Login name or password is wrong, or the user is disabled or locked for some minutes."
-    resolution = "Try again; after ten failures in a row a user is locked for five minutes."
+    resolution = "Try again; after several failures in a row a user is locked for some minutes."
 
 
 class LoginNeededError(SekisoError):
@@ -148,10 +151,11 @@ class UserService:
             if admitted is not None:
                 admitted = replace(admitted, password_hash=fresh or admitted.password_hash)
                 work.users.replace(admitted)
-                secret, credential = _credential(admitted, CredentialKind.SESSION, "", now_s, SESSION_S)
+                session_s = values_of(work).session_hours * 3600.0
+                secret, credential = _credential(admitted, CredentialKind.SESSION, "", now_s, session_s)
                 work.credentials.add(credential)
                 work.audit.append(actor=admitted.name, action="user.login", subject=_subject(admitted))
-                return Session(secret, _actor(admitted), now_s + SESSION_S)
+                return Session(secret, _actor(admitted), now_s + session_s)
         # Outside of the transaction: the failure has been counted.
         raise LoginFailedError
 
@@ -165,7 +169,7 @@ class UserService:
         now_s = self._core.clock()
         with self._core.db.read() as work:
             found = work.credentials.by_secret(_hash(secret))
-            if found is None or _is_over(found, now_s):
+            if found is None or _is_over(found, now_s, values_of(work).session_idle_minutes * 60.0):
                 return None
             record = work.users.find(found.user_id)
         if record is None or record.disabled:
@@ -404,8 +408,8 @@ def _admitted(work: UnitOfWork, seen: UserRecord | None, *, right: bool, now_s: 
 
 
 def _count_failure(work: UnitOfWork, record: UserRecord, now_s: float) -> None:
-    failures = record.failed_logins + 1
-    locked = now_s + LOCK_S if failures >= MAX_FAILURES else None
+    values, failures = values_of(work), record.failed_logins + 1
+    locked = now_s + values.lockout_minutes * 60.0 if failures >= values.lockout_failures else None
     work.users.replace(replace(record, failed_logins=0 if locked else failures, locked_until_s=locked))
     if locked is not None:
         work.audit.append(actor="appliance", action="user.lock", subject=_subject(record))
@@ -425,11 +429,11 @@ def _credential(
     )
 
 
-def _is_over(found: CredentialRecord, now_s: float) -> bool:
+def _is_over(found: CredentialRecord, now_s: float, idle_s: float) -> bool:
     if found.expires_s is not None and now_s >= found.expires_s:
         return True
     used_s = found.last_used_s if found.last_used_s is not None else found.created_s
-    return found.kind is CredentialKind.SESSION and now_s - used_s > IDLE_S
+    return found.kind is CredentialKind.SESSION and now_s - used_s > idle_s
 
 
 def _end_sessions(work: UnitOfWork, user_id: str, *, keep: str = "") -> None:

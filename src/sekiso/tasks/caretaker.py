@@ -120,6 +120,11 @@ class Caretaker:
         """Begin."""
         self._thread.start()
 
+    @property
+    def lives(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def join(self) -> None:
         """Wait until it has stopped."""
         self._thread.join()

@@ -105,6 +105,7 @@ class DbosEngine(TableEngine):
         pace: Pace | None = None,
         times: EngineTimes | None = None,
         leases: LeaseTimes | None = None,
+        retention_s: Callable[[], float] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare an engine; nothing is opened yet.
@@ -118,6 +119,7 @@ class DbosEngine(TableEngine):
             pace: how often steps report and look for cancellation.
             times: times of this engine.
             leases: how dead workers are told.
+            retention_s: tells how long tasks that have ended are kept; None = as in `times`.
             clock: Unix seconds.
         """
         super().__init__(db, pace=pace or Pace(), clock=clock)
@@ -127,6 +129,7 @@ class DbosEngine(TableEngine):
         self._thread_count = max(threads, _THREADS_FOR_ENDS + lane_tasks)
         self._times = times or EngineTimes()
         self._lease_times = leases or LeaseTimes()
+        self._retention_s = retention_s or (lambda: self._times.retention_s)
         self._lease: Lease | None = None
         self._engine = None if not is_sqlite(system_database_url) else system_engine(system_database_url)
         self._running: dict[str, int] = {}
@@ -195,6 +198,11 @@ class DbosEngine(TableEngine):
             journal = _DbosJournal(task_id, attempt)
             end_flow(self._shop, journal, task_id, attempt, Ending.from_dict(ending), tag)
 
+    @property
+    def works(self) -> bool:
+        """Whether it is at work: launched, and its caretaker lives."""
+        return self._launched and self._caretaker is not None and self._caretaker.lives
+
     def running(self) -> frozenset[str]:
         """Return what runs in this process."""
         with self._running_lock:
@@ -202,7 +210,7 @@ class DbosEngine(TableEngine):
 
     def forget(self) -> None:
         """Forget tasks that ended long ago, and their work."""
-        before_s = self._clock() - self._times.retention_s
+        before_s = self._clock() - self._retention_s()
         with self._db.begin() as work:
             gone = work.tasks.forget_ended_before(before_s)
         if gone:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, Strin
 from sekiso.model.layer import LayerKind
 from sekiso.model.library import GeneralizationChoice, Role
 from sekiso.model.machine import DiskAllocation, DiskFormat
+from sekiso.services.certificate_making import DEFAULT_DAYS, KeyKind
 from sekiso.web.plain import plain
 
 #: No control characters: what is shown in one line.
@@ -23,6 +24,8 @@ Text = Annotated[str, StringConstraints(max_length=4000, pattern=_NO_NUL)]
 Password = Annotated[str, StringConstraints(max_length=2000)]
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=LINE)]
 References = Annotated[tuple[Reference, ...], Field(max_length=500)]
+Base64 = Annotated[str, StringConstraints(max_length=700_000)]
+Pem = Annotated[str, StringConstraints(max_length=200_000)]
 UploadId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 Flag = Annotated[bool, Strict()]
 Seconds = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -134,6 +137,32 @@ class SettingsBody(Body):
     """Keys of config.json; what is left out stays."""
 
     values: Values
+
+
+class CertificateWish(Body):
+    """A certificate to generate; without names it has those of the present one."""
+
+    names: References | None = None
+    days: Annotated[int, Strict()] = DEFAULT_DAYS
+    forget_former: Flag = False
+
+
+class CertificateFiles(Body):
+    """A certificate issued elsewhere: PEM, or PKCS#12 in Base64. Without key: that of the request."""
+
+    certificate: Pem = ""
+    key: Pem | None = None
+    passphrase: Password | None = None
+    pkcs12: Base64 | None = None
+    forget_former: Flag = False
+
+
+class CertificateRequestWish(Body):
+    """A certificate request to make; without names it has those of the present certificate."""
+
+    names: References | None = None
+    key: KeyKind = KeyKind.EC_P256
+    organization: Line = ""
 
 
 class CacheClearing(Body):

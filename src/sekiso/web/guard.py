@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -47,12 +48,12 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._connect(scope, receive, send)
             return
         request = Request(scope)
         answer = _Answer(send, language_of(request), secure=scope.get("scheme") == "https")
         limit_bytes = self._limit_bytes(scope["path"])
-        refusal = self._refusal(Headers(scope=scope), limit_bytes)
+        refusal = await self._refusal(Headers(scope=scope), limit_bytes)
         if refusal is not None:
             await problem_response(refusal, answer.language)(scope, receive, answer)
             return
@@ -67,18 +68,32 @@ class Guard:
                 raise
             await problem_response(failure, answer.language)(scope, receive, answer)
 
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a WebSocket. One for another host is not even opened."""
+        if await self._refusal(Headers(scope=scope), 0) is None:
+            await self._app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
     def _limit_bytes(self, path: str) -> int:
         is_upload = path.startswith(self._uploads)
         return self._settings.upload_limit_bytes if is_upload else self._settings.body_limit_bytes
 
-    def _refusal(self, headers: Headers, limit_bytes: int) -> SekisoError | None:
+    async def _refusal(self, headers: Headers, limit_bytes: int) -> SekisoError | None:
         length = headers.get("content-length", "0")
         if length.isdecimal() and len(length) < 20 and int(length) > limit_bytes:
             return RequestTooLargeError(limit_bytes=limit_bytes)
         host = _host_of(headers.get("host", ""))
-        if self._settings.hosts and host not in {known.lower() for known in self._settings.hosts}:
-            return HostRefusedError(host=host[:200])
-        return None
+        return None if await self._is_own(host) else HostRefusedError(host=host[:200])
+
+    async def _is_own(self, host: str) -> bool:
+        settings = self._settings
+        if host in {known.lower() for known in settings.hosts}:
+            return True
+        if settings.is_own_host is None:
+            return not settings.hosts
+        # It looks at the database now and then.
+        return await run_in_threadpool(settings.is_own_host, host)
 
 
 class _Body:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from fastapi import Request
+from fastapi.requests import HTTPConnection
 
 from sekiso.i18n import LANGUAGES
+from sekiso.web.services import Services
 
 DEFAULT = "en"
 _RANGE = re.compile(r"\s*(?P<name>[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)\s*(?:;\s*[qQ]=(?P<q>[0-9.]+)\s*)?")
@@ -14,9 +15,17 @@ _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _MOST_RANGES = 50
 
 
-def language_of(request: Request) -> str:
+def language_of(request: HTTPConnection) -> str:
     """Return the language of answers to a request."""
-    return preferred(",".join(request.headers.getlist("accept-language")))
+    given = request.headers.getlist("accept-language")
+    return preferred(",".join(given)) if given else _default(request)
+
+
+def _default(request: HTTPConnection) -> str:
+    """Return the language of answers to requests that name none."""
+    app = request.scope.get("app")
+    services: Services | None = getattr(app.state, "services", None) if app is not None else None
+    return services.appliance_settings.default_language if services is not None else DEFAULT
 
 
 def preferred(header: str) -> str:

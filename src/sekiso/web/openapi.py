@@ -22,7 +22,11 @@ _SCHEMES: dict[str, Any] = {
     "token": {"type": "http", "scheme": "bearer", "description": "An API token."},
 }
 _TAGS = {
-    "health": "Whether the appliance answers.",
+    "health": "Whether the appliance answers, and how it is.",
+    "metrics": "Figures for Prometheus.",
+    "logs": "Logs and support bundles.",
+    "certificate": "The certificate of the appliance.",
+    "settings": "The settings of the appliance.",
     "session": "Login and logout.",
     "users": "Users and their roles.",
     "API tokens": "For programs.",

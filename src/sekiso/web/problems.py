@@ -13,6 +13,7 @@ from sekiso.connectors.errors import ConfigKeyError, ConfigurationInvalidError, 
 from sekiso.errors import Family, RuleError, SekisoError
 from sekiso.i18n import translate
 from sekiso.model.machine import Violation
+from sekiso.services.appliance_settings import SettingsInvalidError
 from sekiso.services.core import NotAllowedError
 from sekiso.services.users import LoginFailedError, LoginNeededError
 from sekiso.web.errors import (
@@ -121,7 +122,7 @@ def problem_response(error: SekisoError, language: str) -> ProblemResponse:
 
 def _violations(error: SekisoError) -> Sequence[Violation]:
     match error:
-        case ConfigurationInvalidError() | RequestInvalidError():
+        case ConfigurationInvalidError() | RequestInvalidError() | SettingsInvalidError():
             return error.violations
         case RuleError():
             return (_violation(error, "field"),)

@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 
+from sekiso.agent.server_tls import ServerTls
 from sekiso.errors import Family, SekisoError
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ _BACKLOG = 512
 #: More connections at once are answered 503.
 _MOST_CONNECTIONS = 1000
 _LARGEST_HEADER_BYTES = 32 << 10
+#: What a browser sends over a WebSocket: keys, the mouse, at most a clipboard.
+_LARGEST_MESSAGE_BYTES = 1 << 20
 
 
 class ListenError(SekisoError):
@@ -53,12 +56,16 @@ class WebServer:
             key: its key.
         """
         self._host, self.port = host, port
+        self._tls = ServerTls(_context(certificate, key))
         self._config = uvicorn.Config(
             app,
             ssl_certfile=str(certificate),
             ssl_keyfile=str(key),
             http="h11",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=_LARGEST_MESSAGE_BYTES,
+            # Screens are compressed by their own protocol.
+            ws_per_message_deflate=False,
             # What a client claims of itself counts for nothing.
             proxy_headers=False,
             # Requests would be logged with their queries.
@@ -83,8 +90,7 @@ class WebServer:
             ListenError: it cannot.
         """
         self._config.load()
-        assert self._config.ssl is not None
-        self._config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._config.ssl = self._tls.context
         self._socket = self._bind()
         self.port = self._socket.getsockname()[1]
         self._thread.start()
@@ -100,6 +106,18 @@ class WebServer:
             self._thread.join(timeout=_STOP_S)
         if self._socket is not None:
             self._socket.close()
+
+    def use(self, certificate: Path, key: Path) -> None:
+        """Show another certificate from the next connection on; those that there are go on.
+
+        Args:
+            certificate: certificate and those of its issuers as PEM.
+            key: its key.
+
+        Raises:
+            OSError, ssl.SSLError: it cannot be used; the one before stays.
+        """
+        self._tls.use(_context(certificate, key))
 
     def _bind(self) -> socket.socket:
         try:
@@ -129,6 +147,13 @@ class WebServer:
             self._server.ready.set()
         finally:
             self._server.ready.set()
+
+
+def _context(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 class _Server(uvicorn.Server):

@@ -8,11 +8,16 @@ from pathlib import Path
 
 from sekiso.agent.registration import RegistrationAnswer, RegistrationRequest
 from sekiso.services.agents import AgentService
+from sekiso.services.appliance_settings import ApplianceSettingsService
 from sekiso.services.audit import AuditService
 from sekiso.services.cache import CacheService
+from sekiso.services.certificates import CertificateService
 from sekiso.services.configurations import ConfigurationService
 from sekiso.services.connector_settings import ConnectorSettingsService
+from sekiso.services.health import HealthService
 from sekiso.services.images import ImageService
+from sekiso.services.logs import LogService
+from sekiso.services.metrics import MetricsService
 from sekiso.services.packaging import LayerService
 from sekiso.services.tasks import TaskService
 from sekiso.services.templates import TemplateService
@@ -34,6 +39,11 @@ class Services:
         cache: layer disk caches.
         users: users, sessions, API tokens.
         audit: the audit history.
+        certificates: the appliance's certificate.
+        appliance_settings: the appliance's settings.
+        health: how the appliance is.
+        metrics: figures of the appliance.
+        logs: logs of the appliance.
         register: registers an agent.
         uploads: folder for what users upload.
     """
@@ -48,5 +58,10 @@ class Services:
     cache: CacheService
     users: UserService
     audit: AuditService
+    certificates: CertificateService
+    appliance_settings: ApplianceSettingsService
+    health: HealthService
+    metrics: MetricsService
+    logs: LogService
     register: Callable[[RegistrationRequest], RegistrationAnswer]
     uploads: Path

@@ -12,8 +12,11 @@ from sekiso.connectors.checks import CHECKS, CheckResult, CheckStatus
 from sekiso.i18n import translate
 from sekiso.model.machine import Violation
 from sekiso.model.task import LogLine, TaskRecord
+from sekiso.services.appliance_settings import ApplianceSettingsView
+from sekiso.services.certificates import CertificateView
 from sekiso.services.configurations import ConfigurationView, ConnectorTypeView
 from sekiso.services.connector_settings import ConnectorSettingsView
+from sekiso.services.health import HealthView
 from sekiso.wording import error_texts, step_of
 
 
@@ -100,6 +103,34 @@ def shown_settings(view: ConnectorSettingsView, language: str) -> ConnectorSetti
         problem=translate(view.problem, language),
         warnings=tuple(translate(text, language) for text in view.warnings),
     )
+
+
+def shown_health(view: HealthView, language: str) -> HealthView:
+    """Return how the appliance is as it is shown."""
+    checks = (
+        replace(
+            check,
+            title=translate(check.title, language),
+            text=translate(check.text, language),
+            what_to_do=translate(check.what_to_do, language),
+        )
+        for check in view.checks
+    )
+    return replace(view, checks=tuple(checks))
+
+
+def shown_certificate(view: CertificateView, language: str) -> CertificateView:
+    """Return the appliance's certificate as it is shown."""
+    return replace(view, warnings=tuple(translate(text, language) for text in view.warnings))
+
+
+def shown_appliance_settings(view: ApplianceSettingsView, language: str) -> ApplianceSettingsView:
+    """Return the appliance's settings as they are shown."""
+    fields = (
+        replace(item, label=translate(item.label, language), help=translate(item.help, language))
+        for item in view.fields
+    )
+    return replace(view, fields=tuple(fields))
 
 
 def shown_type(view: ConnectorTypeView, language: str) -> ConnectorTypeView:

@@ -19,6 +19,7 @@ from sekiso.web.app import create_app
 from sekiso.web.services import Services
 
 from ...support.appliance import ADMIN, GOOD, HOST, Appliance, open_appliance, state_folder
+from ...support.system import system_services
 from ..services.test_configuration_rules import REFUSED, Refused
 from .world import PASSWORD, ROOT, problem
 
@@ -70,6 +71,7 @@ def _services(appliance: Appliance) -> Services:
         cache=appliance.cache,
         users=appliance.users,
         audit=appliance.audit,
+        **system_services(appliance.core, appliance.db, appliance.agents, appliance.settings),
         register=refuse,
         uploads=appliance.state / "uploads",
     )

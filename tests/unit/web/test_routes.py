@@ -51,7 +51,11 @@ def call(method: str, path: str, status: int, keys: str = "", **more: Any) -> Ca
 
 TASK = "id kind state subjects params requested_by step percent error created_s"
 CONFIGURATION = "id connector name settings agent_name agent_online firmware violations warnings used_by"
-AGENT = "id name online revoked version hypervisor last_seen_s registered_s used_by"
+AGENT = "id name online revoked version hypervisor last_seen_s registered_s certificate_expires_s used_by"
+CERTIFICATE = (
+    "subject issuer names valid_from_s valid_until_s sha256 key self_signed chain used_by waiting_agents"
+    " request warnings"
+)
 SETTINGS = "connector path file problem in_force pending_restart warnings"
 MACHINE = "version_id state ready gate"
 TEMPLATES = "template configuration_name layers images last_published_s"
@@ -59,6 +63,25 @@ VERSION = "version layer_name kind used_by made_on"
 
 CALLS = (
     call("GET", "/health", 200, "status version", role=None),
+    call("GET", "/health/details", 200, "state version time_s started_s checks"),
+    call("GET", "/metrics", 200),
+    call("GET", "/logs/bundle?days=3", 200, role=ADMIN),
+    call("GET", "/certificate", 200, CERTIFICATE),
+    call("POST", "/certificate/generate", 200, CERTIFICATE, role=ADMIN, body={"days": 30}),
+    call(
+        "POST", "/certificate/upload", 422, role=ADMIN, body={"certificate": ""}, code="certificate.refused"
+    ),
+    call("POST", "/certificate/request", 201, "subject names key pem", role=ADMIN),
+    call("DELETE", "/certificate/request", 404, role=ADMIN, code="not-found"),
+    call("GET", "/settings", 200, "values fields hosts facts"),
+    call(
+        "PATCH",
+        "/settings",
+        200,
+        "values fields hosts facts",
+        role=ADMIN,
+        body={"values": {"session_hours": 8}},
+    ),
     call(
         "POST",
         "/session",
@@ -205,6 +228,8 @@ CALLS = (
     call("POST", "/layer-versions/v-edit/machine/shut-down", 200, MACHINE, role=MANAGER),
     call("POST", "/layer-versions/v-edit/machine/turn-off", 200, MACHINE, role=MANAGER),
     call("GET", "/layer-versions/v-edit/machine/screenshot", 200),
+    call("GET", "/layer-versions/v-edit/machine/screen", 200, "kind"),
+    call("GET", "/layer-versions/v-edit/machine/screen.rdp", 200),
     call("POST", "/layer-versions/v-edit/machine/keys", 204, role=MANAGER, body={"keys": ["enter"]}),
     call("POST", "/uploads/run-once", 201, "id", role=MANAGER, body=tar_of(("run.sh", b"true"))),
     call("GET", "/image-templates", 200, TEMPLATES),
@@ -349,7 +374,7 @@ def test_an_agent_is_registered_by_its_token(world: World) -> None:
     body = {"token": token, "request": certificate_request(new_key()).decode(), "host_name": "h"}
     answer = world.client().post(f"{ROOT}/agents/register", json=body)
     assert answer.status_code == 200, answer.text
-    assert set(answer.json()) == {"agent_id", "name", "certificate", "link_port"}
+    assert set(answer.json()) == {"agent_id", "name", "certificate", "link_port", "pins"}
     assert answer.json()["name"] == "hv09"
     problem(world.client().post(f"{ROOT}/agents/register", json=body), 422, "agent.token-refused")
 

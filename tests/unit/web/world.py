@@ -68,6 +68,8 @@ from sekiso.web.settings import WebSettings
 from sekiso.wim.merge import LayerTree
 from sekiso.wim.tree import Node, new_root
 
+from ...contract.agent_port.sources import Source
+from ...support.system import system_services
 from ..compositing.edit_scripts import write_layer
 
 with warnings.catch_warnings():
@@ -108,6 +110,7 @@ class MemoryAgents:
         self.connected: list[str] = ["a-1"]
         self.calls: list[tuple[str, Any]] = []
         self.failures: dict[str, Exception] = {}
+        self.sources: list[Source] = []
 
     def online(self) -> Sequence[str]:
         return tuple(self.connected)
@@ -146,6 +149,16 @@ class MemoryAgents:
                 return Picture(base64.b64encode(PNG).decode())
             case _:
                 return Done()
+
+
+    def open_stream(self, agent_id: str, method: str, params: Any) -> Source:
+        if agent_id not in self.connected:
+            raise AgentOfflineError(agent=agent_id)
+        self.calls.append((method, params))
+        if method in self.failures:
+            raise self.failures[method]
+        self.sources.append(Source())
+        return self.sources[-1]
 
 
 _apps: list[Any] = []
@@ -284,6 +297,7 @@ def make_world(state: Path) -> World:
         cache=CacheService(core),
         users=UserService(core, hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
         audit=AuditService(core),
+        **system_services(core, db, agent_service, connector_settings),
         register=Registrar(db, authority, link_port=lambda: 8444).accept,
         uploads=state / "uploads",
     )

@@ -6,14 +6,18 @@ from sekiso.web.api import (
     agents,
     audit,
     cache,
+    certificate,
     configurations,
     connectors,
     documents,
     health,
     images,
     layers,
+    logs,
     machines,
+    metrics,
     session,
+    settings,
     tasks,
     templates,
     tokens,
@@ -23,13 +27,18 @@ from sekiso.web.api import (
 )
 
 #: Routes that nobody has to be logged in for.
-OPEN_ROUTERS = (health.router, session.open_router, agents.open_router)
+OPEN_ROUTERS = (health.open_router, session.open_router, agents.open_router)
 #: All others. `documents` is before `configurations`, whose references would take its paths.
 ROUTERS = (
     session.router,
     users.router,
     tokens.router,
     audit.router,
+    health.router,
+    metrics.router,
+    logs.router,
+    certificate.router,
+    settings.router,
     agents.router,
     connectors.router,
     documents.router,

@@ -1,13 +1,17 @@
-"""Whether the appliance answers."""
+"""Whether the appliance answers, and how it is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from sekiso import __version__
-from sekiso.web.answers import open_topic
+from sekiso.services.health import HealthView
+from sekiso.web.answers import open_topic, topic
+from sekiso.web.auth import Language, Use
+from sekiso.web.shown import shown_health
 
-router = open_topic("health")
+open_router = open_topic("health")
+router = topic("health")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,13 @@ class Health:
     version: str
 
 
-@router.get("/health", operation_id="get_health")
+@open_router.get("/health", operation_id="get_health")
 def get_health() -> Health:
     """Say that the appliance answers; needs no login."""
     return Health("ok", __version__)
+
+
+@router.get("/health/details", operation_id="get_health_details")
+def get_health_details(use: Use, language: Language) -> HealthView:
+    """Look at everything that can go wrong; each with what to do."""
+    return shown_health(use.health.look(), language)
