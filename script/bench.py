@@ -20,6 +20,7 @@ from pathlib import Path
 
 from lib.bench_capture import measure_capture
 from lib.bench_compose import Inputs, measure_compose
+from lib.bench_console import measure_console
 from lib.bench_convert import measure_convert
 from lib.bench_measure import Settings, Table, can_drop_caches, say
 from lib.bench_publish import measure_publish
@@ -83,6 +84,8 @@ def run(what: str, inputs: Inputs, settings: Settings, *, profiled: bool) -> lis
             say("publish is left out: only root can make the guest")
         else:
             done(measure_publish(inputs.work, settings))
+    if what in ("all", "console"):
+        measure_console(inputs.work / "console", settings.runs)
     return tables
 
 
@@ -114,7 +117,7 @@ def parse_arguments() -> argparse.Namespace:
         "what",
         nargs="?",
         default="all",
-        choices=("all", "compose", "capture", "convert", "transfer", "publish"),
+        choices=("all", "compose", "capture", "convert", "transfer", "publish", "console"),
     )
     parser.add_argument("--files", type=int, help=f"files in the tree (default: {FILES})")
     parser.add_argument("--bytes", type=int, help=f"bytes of content (default: {BYTES})")

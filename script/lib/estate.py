@@ -93,9 +93,7 @@ class Estate:
 
     def start(self) -> None:
         """Start the appliance, log in, register the agent and start it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / "password").exists():
-            _write_private(self.folder / "password", secrets.token_urlsafe(18))
+        self.write_password()
         self.start_appliance()
         shown = self.json("appliance", "fingerprint", "--state", self.appliance_state)["fingerprint"]
         self.run(
@@ -105,6 +103,12 @@ class Estate:
         if not (self.folder / "agent" / "agent.json").exists():
             self.register_agent()
         self.start_agent()
+
+    def write_password(self) -> None:
+        """Choose the first administrator's password."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "password").exists():
+            _write_private(self.folder / "password", secrets.token_urlsafe(18))
 
     def start_appliance(self) -> None:
         for name in ("api", "link", "http", "https"):
