@@ -45,6 +45,7 @@ from sekiso.agent.contract import (
     Ticket,
     UploadFileParams,
 )
+from sekiso.hypervisors.errors import WrongStateError
 from sekiso.model.connector import AgentInventory
 from sekiso.model.layer import BootFacts, GuestFamily, LayerKind, LayerManifest
 from sekiso.model.machine import Generation
@@ -53,6 +54,8 @@ from sekiso.store.layer_file import LayerWriter
 from sekiso.transfer.grants import Direction, Grants
 from sekiso.transfer.manifest import Manifest, hash_file
 from sekiso.wim.tree import Node, new_root
+
+from ..contract.agent_port.sources import Source
 
 PNG = b"\x89PNG small"
 BOOT = BootFacts(Generation.ONE, "grub", "0", "", "ext4", 1 << 30, 1 << 20)
@@ -105,6 +108,7 @@ class ModelAgent:
         before: called with method and parameters before each is carried out; may raise.
         after: called when it was carried out; may raise.
         served: methods carried out, in order, with their parameters.
+        screens: every screen that was opened.
     """
 
     folder: Path
@@ -121,6 +125,7 @@ class ModelAgent:
     before: Callable[[str, Any], None] = lambda method, params: None
     after: Callable[[str, Any], None] = lambda method, params: None
     served: list[tuple[str, Any]] = field(default_factory=list[tuple[str, Any]])
+    screens: list[Source] = field(default_factory=list[Source])
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def run(self, method: str, params: Any, *, command_id: str, progress: Progress = NO_PROGRESS) -> Any:
@@ -133,6 +138,19 @@ class ModelAgent:
             self.served.append((method, params))
         self.after(method, params)
         return result
+
+    def open_stream(self, method: str, params: Any) -> Source:
+        """See `Dispatcher`."""
+        assert method == "packaging.screen"
+        self.before(method, params)
+        with self.lock:
+            machine = self.packaging[params.version_id]
+            if machine.state != "running":
+                raise WrongStateError(
+                    machine=machine.name, state=machine.state, operation="show its screen", needed="running"
+                )
+            self.screens.append(Source(echo=True))
+            return self.screens[-1]
 
     def asked(self, method: str) -> list[Any]:
         """Return the parameters of every time that a method was carried out."""

@@ -13,6 +13,8 @@ from sekiso.web.api import OPEN_ROUTERS, ROUTERS
 from sekiso.web.guard import Guard
 from sekiso.web.handlers import add_handlers
 from sekiso.web.openapi import describe
+from sekiso.web.screen import Screens
+from sekiso.web.screen import router as screen_router
 from sekiso.web.services import Services
 from sekiso.web.settings import WebSettings
 
@@ -52,12 +54,15 @@ def create_app(services: Services, *, settings: WebSettings | None = None) -> Fa
         redirect_slashes=False,
     )
     app.state.services = services
+    #: The screens that are shown, and the threads that they wait in.
+    app.state.screens = Screens(settings.screens)
     #: For what waits long: it must not take the threads that everything else needs.
     app.state.waiting = anyio.CapacityLimiter(settings.waiting)
     #: Each look at a password takes a lot of memory, on purpose.
     app.state.logins = anyio.CapacityLimiter(settings.logins)
     for router in (*OPEN_ROUTERS, *ROUTERS):
         app.include_router(router, prefix=ROOT)
+    app.include_router(screen_router, prefix=ROOT)
     add_handlers(app)
     app.add_middleware(Guard, settings=settings, uploads=f"{ROOT}/uploads/")
     return app

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 
 from sekiso.services.core import Actor
@@ -37,7 +38,7 @@ class LoginRoute(APIRoute):
         return authenticated
 
 
-def services_of(request: Request) -> Services:
+def services_of(request: HTTPConnection) -> Services:
     """Return the services of the appliance."""
     found: Services = request.app.state.services
     return found
@@ -48,7 +49,7 @@ def csrf_of(secret: str) -> str:
     return hashlib.sha256(b"csrf\0" + secret.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def secret_of(request: Request) -> tuple[str, bool]:
+def secret_of(request: HTTPConnection) -> tuple[str, bool]:
     """Return the secret that a request carries, and whether it came by cookie."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
@@ -64,14 +65,29 @@ def current_actor(request: Request) -> Actor:
         ForeignRequestError: a change that another site may have made a browser send.
     """
     secret, by_cookie = secret_of(request)
-    is_plausible = 0 < len(secret) <= _LONGEST_SECRET_CHARS
-    actor = services_of(request).users.authenticate(secret) if is_plausible else None
-    if actor is None:
-        raise LoginNeededError
+    actor = actor_of(services_of(request), secret)
     if by_cookie and request.method not in _SAFE:
         shown = request.headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(shown.encode(), csrf_of(secret).encode()):
             raise ForeignRequestError
+    return actor
+
+
+def actor_of(services: Services, secret: str, *, touch: bool = True) -> Actor:
+    """Return whom a secret proves.
+
+    Args:
+        services: the services of the appliance.
+        secret: the secret of a session or an API token.
+        touch: whether this counts as use of a session, which ends when nobody uses it.
+
+    Raises:
+        LoginNeededError: nobody that is known.
+    """
+    is_plausible = 0 < len(secret) <= _LONGEST_SECRET_CHARS
+    actor = services.users.authenticate(secret, touch=touch) if is_plausible else None
+    if actor is None:
+        raise LoginNeededError
     return actor
 
 

@@ -78,6 +78,37 @@ class ForeignRequestError(SekisoError):
     resolution = "Send the value that the login has answered, or use an API token."
 
 
+class ScreensBusyError(SekisoError):
+    """As many screens are shown as the appliance shows at once. Params: most."""
+
+    code = "screen.busy"
+    family = Family.ENVIRONMENT
+    retryable = True
+    brief = "The screen cannot be shown now."
+    why = "At most {most} screens are shown at once."
+    resolution = "Close a screen that nobody looks at, and open this one again."
+
+
+class ScreenEndedError(SekisoError):
+    """A screen has ended at the machine. No params."""
+
+    code = "screen.ended"
+    family = Family.GUEST
+    brief = "The screen has ended: the machine was turned off."
+    why = "A machine that is off shows nothing."
+    resolution = "Start the machine, and open its screen again."
+
+
+class ScreenMessageError(SekisoError):
+    """A screen was sent something else than binary messages. No params."""
+
+    code = "screen.message"
+    family = Family.INPUT
+    brief = "A screen takes binary messages only."
+    why = "Its protocol is RFB (RFC 6143)."
+    resolution = "Use a program that speaks it over WebSocket, e.g. noVNC."
+
+
 class UploadRefusedError(SekisoError):
     """An uploaded file cannot be used. Params: reason, remedy."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from fastapi import Response
 
 from sekiso.agent.contract import PackagingState
+from sekiso.services.screens import MachineScreen
 from sekiso.web.answers import content, topic
 from sekiso.web.auth import Use, Who
 from sekiso.web.bodies import Keys
@@ -12,6 +15,11 @@ from sekiso.web.params import Id
 
 router = topic("packaging machines")
 _MACHINE = "/layer-versions/{version_id}/machine"
+_SCREEN = (
+    "Show how the screen of a packaging machine is reached. Where the kind is `rfb`, a WebSocket at this "
+    "address carries it live, with keyboard and mouse: RFB (RFC 6143) in binary messages, for layer managers. "
+    "When it ends, its close code is 4000 + the status of a problem, its reason the title."
+)
 
 
 @router.get(_MACHINE, operation_id="get_machine")
@@ -47,6 +55,25 @@ def turn_off_machine(version_id: Id, use: Use, who: Who) -> PackagingState:
 def get_machine_screenshot(version_id: Id, use: Use) -> Response:
     """Return the screen of a packaging machine as PNG."""
     return Response(use.layers.screenshot(version_id), media_type="image/png")
+
+
+@router.get(f"{_MACHINE}/screen", operation_id="get_machine_screen", description=_SCREEN)
+def get_machine_screen(version_id: Id, use: Use) -> MachineScreen:
+    """Show how the screen of a packaging machine is reached."""
+    return use.layers.screen(version_id)
+
+
+@router.get(
+    f"{_MACHINE}/screen.rdp",
+    operation_id="get_machine_screen_file",
+    response_class=Response,
+    responses=content("application/x-rdp", "The file."),
+)
+def get_machine_screen_file(version_id: Id, use: Use) -> Response:
+    """Return a file that opens the screen on the Hyper-V server, in Remote Desktop Connection."""
+    name, found = use.layers.screen_file(version_id)
+    disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+    return Response(found, media_type="application/x-rdp", headers={"Content-Disposition": disposition})
 
 
 @router.post(f"{_MACHINE}/keys", operation_id="press_keys", status_code=204)
