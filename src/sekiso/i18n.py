@@ -18,6 +18,14 @@ from sekiso.errors import SekisoError, fill, gaps
 
 LANGUAGES = ("en", "ja")
 _LONGEST_MATCHED_CHARS = 4000
+#: Gaps that hold what people or machines have named: never a word of ours, even if it is spelled like one.
+NAMES = frozenset(
+    (
+        *("account", "agent", "command", "database", "disks", "found", "host", "ids"),
+        *("layer", "layers", "machine", "machines", "name", "name2", "names", "network"),
+        *("output", "path", "switch", "task", "template", "url", "user", "users"),
+    )
+)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 
 
@@ -44,10 +52,15 @@ def mark(text: str) -> str:
 
 def render_error(error: SekisoError, language: str) -> tuple[str, str, str]:
     """Return what went wrong, why, and what to do, in `language`; parts may be empty."""
-    params = {k: translate(v, language) if isinstance(v, str) else v for k, v in error.params.items()}
+    params = {k: translated_value(k, v, language) for k, v in error.params.items()}
     texts = (error.brief, error.why, error.resolution)
     brief, why, resolution = (fill(translate(t, language), params) for t in texts)
     return brief, why, resolution
+
+
+def translated_value(gap: str, value: object, language: str) -> object:
+    """Return what a gap of a text is filled with: words of ours in `language`, names as they are."""
+    return value if gap in NAMES or not isinstance(value, str) else translate(value, language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,8 @@ class _Template:
         match = self.pattern.fullmatch(text)
         if match is None:
             return None
-        return fill(self.translation, {k: translate(v, language) for k, v in match.groupdict().items()})
+        found = match.groupdict().items()
+        return fill(self.translation, {k: translated_value(k, v, language) for k, v in found})
 
 
 def _lookup(text: str, language: str) -> str | None:

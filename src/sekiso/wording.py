@@ -6,7 +6,7 @@ Command line and REST API show the same words; `sekiso.i18n` translates whole te
 from __future__ import annotations
 
 from sekiso.errors import SekisoError, fill
-from sekiso.i18n import mark, translate
+from sekiso.i18n import mark, translate, translated_value
 
 #: Steps that are named after a function, in plain words.
 _STEPS = {
@@ -31,6 +31,58 @@ _ACTIONS = {
     "partition": mark("Partition"),
     "remove": mark("Remove"),
     "write": mark("Write"),
+}
+
+#: What the audit history says was done, by its stable names.
+_DEEDS = {
+    "agent.create-token": mark("Registration token created"),
+    "agent.register": mark("Agent registered"),
+    "agent.remove": mark("Agent removed"),
+    "agent.remove-token": mark("Registration token revoked"),
+    "agent.rename": mark("Agent renamed"),
+    "agent.revoke": mark("Agent revoked"),
+    "appliance.settings": mark("Settings of the appliance changed"),
+    "cache.clear": mark("Layer disk cache cleared"),
+    "certificate.forget-request": mark("Certificate request deleted"),
+    "certificate.generate": mark("Certificate generated"),
+    "certificate.request": mark("Certificate request created"),
+    "certificate.settle": mark("Former certificate no longer shown"),
+    "certificate.take-back": mark("Former certificate put back into force"),
+    "certificate.upload": mark("Certificate uploaded"),
+    "configuration.apply": mark("Connector configuration applied from a file"),
+    "configuration.change": mark("Connector configuration changed"),
+    "configuration.create": mark("Connector configuration created"),
+    "configuration.delete": mark("Connector configuration deleted"),
+    "connector.restart": mark("Connector restarted"),
+    "connector.set": mark("Connector settings changed"),
+    "image.boot-test": mark("Boot test started"),
+    "image.delete": mark("Image deleted"),
+    "image.publish": mark("Image published"),
+    "layer-version.delete": mark("Layer version deleted"),
+    "layer-version.discard": mark("Layer version discarded"),
+    "layer-version.finalize": mark("Layer version finalized"),
+    "layer.add-version": mark("Layer version added"),
+    "layer.change": mark("Layer changed"),
+    "layer.clone": mark("Layer cloned"),
+    "layer.create": mark("Layer created"),
+    "layer.delete": mark("Layer deleted"),
+    "layer.import-os": mark("OS layer imported"),
+    "logs.download": mark("Support bundle downloaded"),
+    "packaging.screen": mark("Screen of the packaging machine opened"),
+    "task.cancel": mark("Task canceled"),
+    "task.retry": mark("Task retried"),
+    "template.change": mark("Image template changed"),
+    "template.clone": mark("Image template cloned"),
+    "template.create": mark("Image template created"),
+    "template.delete": mark("Image template deleted"),
+    "token.create": mark("API token created"),
+    "token.revoke": mark("API token revoked"),
+    "user.change": mark("User changed"),
+    "user.change-password": mark("Password changed"),
+    "user.create": mark("User created"),
+    "user.delete": mark("User deleted"),
+    "user.lock": mark("User locked after failed logins"),
+    "user.login": mark("Logged in"),
 }
 
 _WORDS = {
@@ -97,6 +149,13 @@ _WORDS = {
     "api-token": mark("API token"),
     "layer-disk-cache": mark("Layer disk cache"),
     "appliance": mark("Appliance"),
+    # How something is, and servers of the appliance.
+    "ok": mark("OK"),
+    "warning": mark("Warning"),
+    "problem": mark("Problem"),
+    "api": mark("Console and REST API"),
+    "agent-link": mark("Link to the agents"),
+    "transfer-https": mark("Transfers over HTTPS"),
     # Roles.
     "administrator": mark("Administrator"),
     "layer-manager": mark("Layer manager"),
@@ -141,6 +200,16 @@ def word_of(value: str, language: str) -> str:
     return translate(_WORDS.get(value, value), language)
 
 
+def deeds() -> tuple[str, ...]:
+    """Return the stable names of what the audit history can say was done."""
+    return tuple(_DEEDS)
+
+
+def deed_of(action: str, language: str) -> str:
+    """Return what was done, as the audit history names it, as a person reads it."""
+    return translate(_DEEDS.get(action, action), language)
+
+
 def step_of(name: str, language: str) -> str:
     """Return the name of a step as a person reads it."""
     text = translate(_STEPS.get(name, name), language)
@@ -164,10 +233,8 @@ def error_texts(error: SekisoError, language: str) -> tuple[str, str, str]:
 
 
 def _shown(key: str, value: object, language: str) -> object:
-    if not isinstance(value, str):
-        return value
-    if key not in _WORD_PARAMS or value not in _WORDS:
-        return translate(value, language)
+    if not isinstance(value, str) or key not in _WORD_PARAMS or value not in _WORDS:
+        return translated_value(key, value, language)
     text = word_of(value, language)
     # In the middle of an English sentence.
     return text[:1].lower() + text[1:] if language == "en" else text

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekiso import i18n
-from sekiso.errors import DamagedInputError, gaps
+from sekiso.errors import DamagedInputError, NotFoundError, gaps
 from sekiso.i18n import LANGUAGES, preferred_language, render_error, translate
 
 from .test_errors import load_script
@@ -124,3 +124,10 @@ def test_reasons_are_translated_inside_errors() -> None:
     assert "a.wim" in brief and "3" in brief
     assert "オフロードコンポジティング" in why
     assert resolution.endswith("。")
+
+
+def test_names_are_no_words_even_when_they_are_spelled_like_one() -> None:
+    told = translate("The template VM nothing has a disk attached: none.", "ja")
+    assert "nothing" in told and "none" in told
+    error = NotFoundError(what="The machine", name="nothing", remedy="")
+    assert "nothing" in render_error(error, "ja")[0]
