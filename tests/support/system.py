@@ -40,7 +40,7 @@ class MemoryServers:
         self.listening: list[str] = []
 
     def endpoints(self) -> Sequence[Endpoint]:
-        return [Endpoint("api", 8443), Endpoint("transfer-https", 8022), Endpoint("link", 8444)]
+        return [Endpoint("api", 8443), Endpoint("transfer-https", 8022), Endpoint("agent-link", 8444)]
 
     def announce(self, pins: tuple[str, ...], *, timeout_s: float) -> None:
         self.events.append("announce")

@@ -32,7 +32,7 @@ class RunningServers:
     def endpoints(self) -> Sequence[Endpoint]:
         """See `certificates.Servers`."""
         secure = [Endpoint("transfer-https", server.port) for server in self._transfers() if server.secure]
-        return [Endpoint("api", self._web().port), *secure, Endpoint("link", self._hub().port)]
+        return [Endpoint("api", self._web().port), *secure, Endpoint("agent-link", self._hub().port)]
 
     def announce(self, pins: tuple[str, ...], *, timeout_s: float) -> None:
         """See `certificates.Servers`."""

@@ -40,6 +40,14 @@ COMMANDS = {
     "user": Later("sekiso.cli.user", "user", mark("Users.")),
     "token": Later("sekiso.cli.token", "token", mark("API tokens.")),
     "audit": Later("sekiso.cli.audit", "audit", mark("The audit history.")),
+    "certificate": Later("sekiso.cli.certificate", "certificate", mark("The certificate of the appliance.")),
+    "settings": Later("sekiso.cli.settings", "settings", mark("Settings of the appliance.")),
+    "health": Later(
+        "sekiso.cli.health",
+        "health",
+        mark("Show how the appliance is, and what to do about what is wrong."),
+    ),
+    "log": Later("sekiso.cli.log", "log", mark("Logs of the appliance.")),
     # It stands above this package, so it is only named here.
     "appliance": Later("sekiso.appliance.command", "appliance", mark("Run the appliance, on this machine.")),
     "host": Later("sekiso.cli.host", "host", mark("Machines, switches of a QEMU host.")),

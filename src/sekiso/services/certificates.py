@@ -58,7 +58,7 @@ class Endpoint:
     """A server of the appliance that shows a certificate.
 
     Attributes:
-        service: `api`, `link` or `transfer-https`.
+        service: `api`, `agent-link` or `transfer-https`.
         port: TCP port.
     """
 
@@ -237,7 +237,7 @@ class CertificateService:
             waiting = self._waiting(work)
             warnings = self._warnings(work, waiting)
         uses = tuple(
-            CertificateUse(e.service, e.port, link_sha256 if e.service == "link" else sha256_of(leaf))
+            CertificateUse(e.service, e.port, link_sha256 if e.service == "agent-link" else sha256_of(leaf))
             for e in self._servers.endpoints()
         )
         return CertificateView(

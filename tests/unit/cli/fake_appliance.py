@@ -95,6 +95,10 @@ BODIES: tuple[tuple[str, str, type[bodies.Body]], ...] = (
     ("POST", "/users", bodies.NewUser),
     ("PATCH", "/users/[^/]+", bodies.UserChange),
     ("POST", "/users/me/password", bodies.PasswordChange),
+    ("POST", "/certificate/generate", bodies.CertificateWish),
+    ("POST", "/certificate/upload", bodies.CertificateFiles),
+    ("POST", "/certificate/request", bodies.CertificateRequestWish),
+    ("PATCH", "/settings", bodies.SettingsBody),
     ("POST", "/tokens", bodies.TokenWish),
     ("POST", "/agent-tokens", bodies.AgentTokenWish),
     ("PATCH", "/agents/[^/]+", bodies.Renaming),
@@ -583,6 +587,129 @@ def session(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
 @route("DELETE", "/session")
 def end_session(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
     return httpx.Response(204)
+
+
+CERTIFICATE = {
+    "subject": "CN=appliance.example",
+    "issuer": "CN=appliance.example",
+    "names": ["appliance.example", "192.0.2.10"],
+    "valid_from_s": NOW_S,
+    "valid_until_s": NOW_S + 86400 * 825,
+    "sha256": "ab" * 32,
+    "key": "EC P-256",
+    "self_signed": True,
+    "chain": [],
+    "used_by": [{"service": "api", "port": 8443, "sha256": "ab" * 32}],
+    "waiting_agents": [{"kind": "agent", "id": "a-1", "name": "hv01"}],
+    "request": None,
+    "warnings": ["These agents do not know the certificate yet: hv01."],
+}
+HEALTH = {
+    "state": "warning",
+    "version": "0.1.0",
+    "time_s": NOW_S,
+    "started_s": NOW_S,
+    "checks": [
+        {
+            "code": "task-engine",
+            "title": "Task engine",
+            "state": "ok",
+            "text": "It carries out tasks.",
+            "what_to_do": "",
+        },
+        {
+            "code": "agents",
+            "title": "Connected agents",
+            "state": "warning",
+            "text": "These agents are not connected: hv01.",
+            "what_to_do": "Start their services and check the network in between.",
+        },
+    ],
+}
+SETTINGS_VIEW = {
+    "values": {"session_hours": 12, "host_names": ["sekiso.example"], "default_language": "en"},
+    "fields": [
+        {
+            "name": "session_hours",
+            "label": "Longest session (hours)",
+            "help": "",
+            "kind": "number",
+            "default": 12,
+            "least": 1,
+            "most": 168,
+            "choices": [],
+        },
+        {
+            "name": "host_names",
+            "label": "Further host names",
+            "help": "",
+            "kind": "names",
+            "default": [],
+            "least": None,
+            "most": None,
+            "choices": [],
+        },
+        {
+            "name": "default_language",
+            "label": "Default language",
+            "help": "",
+            "kind": "choice",
+            "default": "en",
+            "least": None,
+            "most": None,
+            "choices": ["en", "ja"],
+        },
+    ],
+    "hosts": ["localhost", "sekiso.example"],
+    "facts": {
+        "version": "0.1.0",
+        "listens_at": "0.0.0.0",
+        "api_port": 8443,
+        "link_port": 8444,
+        "transfer_http_port": 8021,
+        "transfer_https_port": 8022,
+        "state_folder": "/var/lib/sekiso",
+        "layer_folder": "/var/lib/sekiso/layers",
+        "log_file": "/var/lib/sekiso/log/appliance.log",
+        "database": "sqlite",
+    },
+}
+
+
+@route("GET", "/certificate")
+def show_certificate(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
+    return CERTIFICATE
+
+
+@route("POST", "/certificate/(generate|upload)")
+def exchange_certificate(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
+    return {**CERTIFICATE, "sha256": "cd" * 32}
+
+
+@route("POST", "/certificate/request")
+def request_certificate(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
+    pem = "-----BEGIN CERTIFICATE REQUEST-----\nMA==\n-----END CERTIFICATE REQUEST-----\n"
+    return {"subject": "CN=appliance.example", "names": ["appliance.example"], "key": "EC P-256", "pem": pem}
+
+
+@route("GET", "/health/details")
+def health_details(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
+    return HEALTH
+
+
+@route("GET", "/logs/bundle")
+def support_bundle(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
+    return httpx.Response(200, content=b"\x1f\x8b bundle", headers={"content-type": "application/gzip"})
+
+
+@route("GET", "/settings")
+def show_settings(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
+    return SETTINGS_VIEW
+
+
+@route("PATCH", "/settings")
+def change_settings(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
+    return SETTINGS_VIEW
 
 
 @route("GET", "/audit/verify")

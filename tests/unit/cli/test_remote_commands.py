@@ -33,7 +33,7 @@ SHOWN = tuple(
     (GOLDEN / "commands.txt").read_text(encoding="utf-8").splitlines(),
 )
 #: What these show was translated by the appliance.
-TRANSLATED_THERE = ("connector form hyperv",)
+TRANSLATED_THERE = ("connector form hyperv", "settings show", "health")
 #: Words in the output that are names or codes, in no language.
 NAMES = re.compile(
     r"C:\\[^\n]*|Hyper-V|Debian|External|Linux|Windows|Microsoft|[\w-]+=\w+|NT AUTHORITY.*|"
