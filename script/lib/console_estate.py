@@ -169,8 +169,19 @@ def make_estate(path: Path, size: Size | None = None, *, seed: int = SEED) -> Si
         closing(Database(url, clock=lambda: NOW_S - _SPAN_S + step_s * next(moments))) as database,
         database.begin() as work,
     ):
-        _Estate(wanted, random.Random(seed)).store(work)
+        fill(work, wanted, seed=seed)
     return wanted
+
+
+def fill(work: UnitOfWork, size: Size, *, seed: int = SEED) -> None:
+    """Put an estate into a database; audit entries are made when its clock says.
+
+    Args:
+        work: a transaction of a database that is empty but for users.
+        size: how much.
+        seed: of what is left to chance.
+    """
+    _Estate(size, random.Random(seed)).store(work)
 
 
 @dataclass

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, insert, inspect, text, update
 
+from sekiso.model.listing import AuditFilter
+from sekiso.model.paging import Listing
+from sekiso.model.task import Subject, SubjectKind
+from sekiso.store.database import tables
+from sekiso.store.database.audit import GENESIS, entry_hash
 from sekiso.store.database.database import Database, open_database
-from sekiso.store.database.engine import make_engine, parsed_url
+from sekiso.store.database.engine import create_file, make_engine, parsed_url
 from sekiso.store.database.errors import DatabaseNewerError
-from sekiso.store.database.migrating import VERSION_TABLE, present_revision
+from sekiso.store.database.migrating import VERSION_TABLE, migration_config, present_revision
 from sekiso.store.database.tables import METADATA
 
 from . import samples
@@ -42,6 +49,32 @@ def test_from_nothing_and_then_nothing_more(empty_url: str) -> None:
     with connected(empty_url) as connection:
         assert present_revision(connection) == revision
         assert set(inspect(connection).get_table_names()) == {*METADATA.tables, VERSION_TABLE}
+
+
+def test_entries_of_before_are_searched_too(empty_url: str) -> None:
+    """The audit history of an appliance that had no search yet (OP-4)."""
+    if empty_url.startswith("sqlite"):
+        create_file(parsed_url(empty_url))
+    with connected(empty_url) as connection:
+        command.upgrade(migration_config(connection), "0001")
+        subject = Subject(SubjectKind.LAYER, "l1", "Ａcme 勘定")
+        row: dict[str, Any] = {
+            "number": 1,
+            "time_us": 7_000_000,
+            "actor": "Admin",
+            "action": "layer.change",
+            "subject_kind": subject.kind.value,
+            "subject_id": subject.id,
+            "subject_name": subject.name,
+            "details": {},
+        }
+        row["hash"] = entry_hash(GENESIS, row)
+        connection.execute(insert(tables.audit).values(**row))
+        connection.execute(update(tables.audit_head).values(number=1, hash=row["hash"]))
+    with closing(open_database(empty_url)) as db, db.begin() as work:
+        assert [e.number for e in work.audit.page(AuditFilter(), Listing("acme ADMIN")).rows] == [1]
+        work.audit.append(actor="x", action="y", subject=subject)
+        assert work.audit.verify() is None
 
 
 def test_migrations_make_what_the_tables_say(url: str) -> None:

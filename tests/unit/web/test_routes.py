@@ -109,6 +109,7 @@ CALLS = (
     call("POST", "/tokens", 201, "id name token expires_s", body={"name": "ci", "valid_s": 3600}),
     call("DELETE", "/tokens/none", 404, code="not-found"),
     call("GET", "/audit?limit=5", 200, "number time_s actor action subject_kind details hash", role=ADMIN),
+    call("GET", "/audit/export?format=jsonl&text=user", 200, role=ADMIN),
     call("GET", "/audit/verify", 200, "whole first_broken", role=ADMIN),
     call(
         "POST",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from fastapi import Response
+
 from sekiso.agent.registration import RegistrationAnswer, RegistrationRequest
 from sekiso.model.connector import AgentInventory
+from sekiso.model.listing import AgentSort
 from sekiso.services.agents import AgentView, NewToken, TokenView
 from sekiso.web.answers import open_topic, topic
 from sekiso.web.auth import Use, Who
 from sekiso.web.bodies import AgentTokenWish, Registration, Renaming, Revocation
-from sekiso.web.params import Id, Ref
+from sekiso.web.params import PAGED, Descending, Id, Limit, Offset, Ref, Text, listing_of, rows_of
 
 open_router = open_topic("agents", 409)
 router = topic("agents")
@@ -20,10 +23,19 @@ def register_agent(body: Registration, use: Use) -> RegistrationAnswer:
     return use.register(RegistrationRequest(**body.model_dump()))
 
 
-@router.get("/agents", operation_id="list_agents")
-def list_agents(use: Use) -> tuple[AgentView, ...]:
+@router.get("/agents", operation_id="list_agents", **PAGED)
+def list_agents(
+    use: Use,
+    response: Response,
+    text: Text = "",
+    sort: AgentSort | None = None,
+    descending: Descending = None,
+    offset: Offset = 0,
+    limit: Limit = None,
+) -> tuple[AgentView, ...]:
     """List the agents."""
-    return use.agents.list()
+    listing = listing_of(text, sort, descending=descending, offset=offset, limit=limit)
+    return rows_of(response, use.agents.page(listing))
 
 
 @router.get("/agents/{reference}", operation_id="get_agent")

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from fastapi import Response
 
+from sekiso.model.library import ImageState
+from sekiso.model.listing import ImageSort
 from sekiso.model.task import TaskRecord
 from sekiso.services.images import ImageView
 from sekiso.web.answers import TASK, content, started, topic
 from sekiso.web.auth import Language, Use, Who
-from sekiso.web.params import Ref
+from sekiso.web.params import PAGED, Descending, Filter, Limit, Offset, Ref, Text, listing_of, rows_of
 
 router = topic("images")
 
 
-@router.get("/images", operation_id="list_images")
-def list_images(use: Use) -> tuple[ImageView, ...]:
-    """List the published images."""
-    return use.images.list()
+@router.get("/images", operation_id="list_images", **PAGED)
+def list_images(
+    use: Use,
+    response: Response,
+    template: Filter = None,
+    state: ImageState | None = None,
+    text: Text = "",
+    sort: ImageSort | None = None,
+    descending: Descending = None,
+    offset: Offset = 0,
+    limit: Limit = None,
+) -> tuple[ImageView, ...]:
+    """List the published images. `template` is the identifier of an image template."""
+    listing = listing_of(text, sort, descending=descending, offset=offset, limit=limit)
+    return rows_of(response, use.images.page(template=template, state=state, listing=listing))
 
 
 @router.get("/images/{reference}", operation_id="get_image")

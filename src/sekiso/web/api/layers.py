@@ -7,22 +7,37 @@ from fastapi import Response
 from sekiso.agent.contract import SourceDisk
 from sekiso.compositing.jobs import ConflictsSummary
 from sekiso.model.layer import LayerKind
+from sekiso.model.library import VersionState
+from sekiso.model.listing import LayerFilter, LayerSort
 from sekiso.model.task import TaskRecord
 from sekiso.services.layer_lists import LayerView
 from sekiso.services.layer_tasks import AddVersion, CreateLayer, ImportOs
 from sekiso.web.answers import TASK, started, topic
 from sekiso.web.auth import Language, Use, Who
 from sekiso.web.bodies import LayerChange, LayerWish, OsImport, Renaming, VersionIds, VersionWish
-from sekiso.web.params import Ref
+from sekiso.web.params import PAGED, Descending, Filter, Limit, Offset, Ref, Text, listing_of, rows_of
 from sekiso.web.shown import shown_task
 
 router = topic("layers")
 
 
-@router.get("/layers", operation_id="list_layers")
-def list_layers(use: Use, kind: LayerKind | None = None) -> tuple[LayerView, ...]:
-    """List the layers."""
-    return use.layers.list(kind)
+@router.get("/layers", operation_id="list_layers", **PAGED)
+def list_layers(
+    use: Use,
+    response: Response,
+    kind: LayerKind | None = None,
+    state: VersionState | None = None,
+    os_layer: Filter = None,
+    text: Text = "",
+    sort: LayerSort | None = None,
+    descending: Descending = None,
+    offset: Offset = 0,
+    limit: Limit = None,
+) -> tuple[LayerView, ...]:
+    """List the layers. `state` is that of one of their versions, `os_layer` the identifier of an OS layer."""
+    which = LayerFilter(kind, state, os_layer)
+    listing = listing_of(text, sort, descending=descending, offset=offset, limit=limit)
+    return rows_of(response, use.layers.listed(which, listing))
 
 
 @router.post("/layers", operation_id="create_layer", **TASK)

@@ -7,42 +7,44 @@ from functools import partial
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Query, Request
+from fastapi import Query, Request, Response
 
+from sekiso.model.listing import TaskSort
 from sekiso.model.task import LogLine, TaskFilter, TaskKind, TaskRecord, TaskState
 from sekiso.web.answers import topic
 from sekiso.web.auth import Language, Use, Who
-from sekiso.web.bodies import LINE
-from sekiso.web.params import Id
+from sekiso.web.params import PAGED, Descending, Filter, Id, Offset, Text, listing_of, rows_of
 from sekiso.web.shown import shown_line, shown_task
 
 router = topic("tasks")
-_Filter = Annotated[str | None, Query(max_length=200, pattern=LINE)]
 #: A thread waits so long; then others that wait have their turn, and it is seen whether the client is there.
 _TURN_S = 2.0
 
 
-@router.get("/tasks", operation_id="list_tasks")
+@router.get("/tasks", operation_id="list_tasks", **PAGED)
 def list_tasks(
     use: Use,
+    response: Response,
     language: Language,
     state: Annotated[list[TaskState] | None, Query(max_length=20)] = None,
     kind: Annotated[list[TaskKind] | None, Query(max_length=20)] = None,
-    subject: _Filter = None,
-    text: _Filter = None,
+    subject: Filter = None,
+    text: Text = "",
     before: Annotated[float | None, Query(ge=0, le=1e12)] = None,
+    sort: TaskSort | None = None,
+    descending: Descending = None,
+    offset: Offset = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> tuple[TaskRecord, ...]:
-    """List tasks, newest first."""
+    """List tasks, newest first unless another order is asked for."""
     which = TaskFilter(
         states=frozenset(state) if state else None,
         kinds=frozenset(kind) if kind else None,
         subject_id=subject,
-        text=text,
         before_s=before,
-        limit=limit,
     )
-    return tuple(shown_task(task, language) for task in use.tasks.list(which))
+    page = use.tasks.page(which, listing_of(text, sort, descending=descending, offset=offset, limit=limit))
+    return tuple(shown_task(task, language) for task in rows_of(response, page))
 
 
 @router.get("/tasks/{task_id}", operation_id="get_task")

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from fastapi import Response
+
 from sekiso.compositing.jobs import PlanSummary
 from sekiso.model.library import TemplateRecord
+from sekiso.model.listing import TemplateSort
 from sekiso.model.task import TaskRecord
 from sekiso.services.templates import TemplateView, TemplateWish
 from sekiso.web.answers import topic
 from sekiso.web.auth import Language, Use, Who
 from sekiso.web.bodies import Publication, Renaming, TemplateBody
-from sekiso.web.params import Ref
+from sekiso.web.params import PAGED, Descending, Limit, Offset, Ref, Text, listing_of, rows_of
 from sekiso.web.shown import shown_task
 
 router = topic("image templates")
 
 
-@router.get("/image-templates", operation_id="list_templates")
-def list_templates(use: Use) -> tuple[TemplateView, ...]:
+@router.get("/image-templates", operation_id="list_templates", **PAGED)
+def list_templates(
+    use: Use,
+    response: Response,
+    text: Text = "",
+    sort: TemplateSort | None = None,
+    descending: Descending = None,
+    offset: Offset = 0,
+    limit: Limit = None,
+) -> tuple[TemplateView, ...]:
     """List the image templates."""
-    return use.templates.list()
+    listing = listing_of(text, sort, descending=descending, offset=offset, limit=limit)
+    return rows_of(response, use.templates.page(listing))
 
 
 @router.post("/image-templates", operation_id="create_template", status_code=201)
