@@ -278,7 +278,8 @@ class CertificateService:
         """
         require(actor, Role.ADMINISTRATOR)
         new = make_self_signed(self.show().names if names is None else names, days)
-        return self._exchange(actor, "certificate.generate", new, forget_former=forget_former)
+        self._exchange(actor, "certificate.generate", new, forget_former=forget_former)
+        return self.show()
 
     def upload(
         self, actor: Actor, upload: CertificateUpload, *, forget_former: bool = False
@@ -297,10 +298,10 @@ class CertificateService:
         require(actor, Role.ADMINISTRATOR)
         new = self._uploaded(upload)
         request = self._folder.request()
-        view = self._exchange(actor, "certificate.upload", new, forget_former=forget_former)
+        self._exchange(actor, "certificate.upload", new, forget_former=forget_former)
         if request is not None and request[0] == new.key:
             self._folder.forget_request()
-        return view
+        return self.show()
 
     def request(
         self,
@@ -364,9 +365,7 @@ class CertificateService:
             )
         return check(read_key(request[0].decode(), None), chain)
 
-    def _exchange(
-        self, actor: Actor, action: str, new: KeyAndChain, *, forget_former: bool
-    ) -> CertificateView:
+    def _exchange(self, actor: Actor, action: str, new: KeyAndChain, *, forget_former: bool) -> None:
         fingerprint = sha256_of(x509.load_pem_x509_certificate(new.chain))
         with self._lock:
             if fingerprint == self._folder.present.sha256:
@@ -381,7 +380,6 @@ class CertificateService:
             finally:
                 self._pending = None
             self._settle(forget_former=forget_former)
-        return self.show()
 
     def _try_out(self, new: KeyAndChain) -> None:
         """Shake hands with it once, before anything is changed."""
