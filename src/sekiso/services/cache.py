@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sekiso.agent.contract import CacheFacts, CacheParams, ClearCacheParams
@@ -47,6 +47,19 @@ class CacheService:
             subject = Subject(SubjectKind.CACHE, record.id, record.name)
             work.audit.append(actor=actor.name, action="cache.clear", subject=subject, details=details)
         return left
+
+    def called(self, facts: CacheFacts) -> Mapping[str, str]:
+        """Return the names of what a cache speaks of: of layers by identity, of packaging machines by version.
+
+        What the appliance does not know any more is left out.
+        """
+        identities = dict.fromkeys(i for disk in facts.disks for i in disk.identities)
+        users = dict.fromkeys(v for disk in facts.disks for v in disk.in_use_by)
+        with self._core.db.read() as work:
+            first = {i: found[0].id for i in identities if (found := work.versions.by_identity(i))}
+            names = work.versions.called([*first.values(), *users])
+        by_identity = {i: names[v] for i, v in first.items() if v in names}
+        return {**by_identity, **{v: names[v] for v in users if v in names}}
 
     def _place(self, reference: str) -> tuple[ConfigurationRecord, str, str]:
         """Return configuration, agent and storage path; whatever else is wrong, the cache can be seen."""

@@ -35,13 +35,14 @@ async def rows_response(
         limiter: how many such threads there are at once.
     """
     language = language_of(request)
-    coming = _coming(rows, limiter)
+    found = coming(rows, limiter)
     if NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(_lines(request, coming, language), media_type=NDJSON)
-    return JSONResponse([_plain(row, language) async for row in coming])
+        return StreamingResponse(_lines(request, found, language), media_type=NDJSON)
+    return JSONResponse([_plain(row, language) async for row in found])
 
 
-async def _coming(rows: Iterator[CheckResult], limiter: anyio.CapacityLimiter) -> AsyncIterator[CheckResult]:
+async def coming(rows: Iterator[CheckResult], limiter: anyio.CapacityLimiter) -> AsyncIterator[CheckResult]:
+    """Yield rows as they come; each is asked for in a thread, and none after the reader has gone away."""
     try:
         while (row := await anyio.to_thread.run_sync(next, rows, None, limiter=limiter)) is not None:
             yield row
@@ -51,9 +52,9 @@ async def _coming(rows: Iterator[CheckResult], limiter: anyio.CapacityLimiter) -
             rows.close()
 
 
-async def _lines(request: Request, coming: AsyncIterator[CheckResult], language: str) -> AsyncIterator[bytes]:
+async def _lines(request: Request, found: AsyncIterator[CheckResult], language: str) -> AsyncIterator[bytes]:
     try:
-        async for row in coming:
+        async for row in found:
             yield _line(_plain(row, language))
     except SekisoError as error:
         yield _line(problem_of(error, language))
