@@ -9,7 +9,7 @@ import click
 
 from sekiso.cli.language import mark, number, say
 from sekiso.cli.lazy import Later, LazyGroup
-from sekiso.cli.options import Name, json_option
+from sekiso.cli.options import Name, json_option, page_options
 from sekiso.cli.output import human_bytes, print_json, print_notes, print_pairs, print_table
 from sekiso.cli.remote import (
     confirm,
@@ -53,11 +53,12 @@ def agent() -> None:
 
 
 @agent.command("list")
+@page_options
 @json_option
-def list_(as_json: bool) -> None:
+def list_(text: str | None, offset: int | None, limit: int | None, as_json: bool) -> None:
     """List the registered agents."""
     with connect() as appliance:
-        answer = appliance.get("/agents")
+        answer = appliance.get("/agents", {"text": text, "offset": offset, "limit": limit})
     if as_json:
         print_json(listed("agents", answer))
         return

@@ -11,7 +11,7 @@ from sekiso.cli.following import finish
 from sekiso.cli.help import SekisoGroup
 from sekiso.cli.language import say
 from sekiso.cli.layer.machine import save_picture
-from sekiso.cli.options import OutputFile, json_option, quiet_option
+from sekiso.cli.options import OutputFile, json_option, page_options, quiet_option
 from sekiso.cli.output import human_bytes, print_json, print_pairs, print_table, printable
 from sekiso.cli.remote import (
     View,
@@ -37,11 +37,12 @@ def image() -> None:
 
 
 @image.command("list")
+@page_options
 @json_option
-def list_(as_json: bool) -> None:
+def list_(text: str | None, offset: int | None, limit: int | None, as_json: bool) -> None:
     """List the published images."""
     with connect() as appliance:
-        answer = appliance.get("/images")
+        answer = appliance.get("/images", {"text": text, "offset": offset, "limit": limit})
     if as_json:
         print_json(listed("images", answer))
         return

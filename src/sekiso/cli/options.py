@@ -89,6 +89,18 @@ def json_option(command: _F) -> _F:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
+def page_options(command: _F) -> _F:
+    """Add `--text`, `--offset` and `--limit` of a list, which are parameters of the API by the same names."""
+    options = (
+        click.option("--text", help="Only what has these words in its name."),
+        click.option("--offset", type=click.IntRange(0), help="Leave out so many from the beginning."),
+        click.option("--limit", type=click.IntRange(1, 1000), help="At most so many."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def dry_run_option(command: _F) -> _F:
     """Add `--dry-run`."""
     return click.option("--dry-run", is_flag=True, help="Print what would be done; write nothing.")(command)

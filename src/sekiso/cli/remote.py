@@ -113,7 +113,7 @@ def _completions(path: str, params: Mapping[str, str], incomplete: str) -> list[
 
     try:
         with connect() as appliance:
-            items = views(appliance.get(path, params, patience_s=0))
+            items = views(appliance.get(path, {"text": incomplete or None, **params}, patience_s=0))
     except (SekisoError, OSError):  # a shell that asks for completions can show no error
         return []
     names = (str(item.get("name") or item.get("id") or item.get("code")) for item in items)

@@ -10,7 +10,7 @@ import click
 from sekiso.cli.errors import WrongUsageError
 from sekiso.cli.help import SekisoGroup
 from sekiso.cli.language import number, say
-from sekiso.cli.options import Name, json_option
+from sekiso.cli.options import Name, json_option, page_options
 from sekiso.cli.output import human_bytes, print_json, print_notes, print_pairs, print_table
 from sekiso.cli.remote import (
     View,
@@ -43,11 +43,12 @@ def template() -> None:
 
 
 @template.command("list")
+@page_options
 @json_option
-def list_(as_json: bool) -> None:
+def list_(text: str | None, offset: int | None, limit: int | None, as_json: bool) -> None:
     """List the image templates."""
     with connect() as appliance:
-        answer = appliance.get(_PATH)
+        answer = appliance.get(_PATH, {"text": text, "offset": offset, "limit": limit})
     if as_json:
         print_json(listed("templates", answer))
         return

@@ -102,7 +102,8 @@ def complete_versions(ctx: click.Context, param: click.Parameter, incomplete: st
     del ctx, param
     try:
         with connect() as appliance:
-            layers = views(appliance.get("/layers", patience_s=0))
+            layer_name = incomplete.partition(":")[0] or None
+            layers = views(appliance.get("/layers", {"text": layer_name}, patience_s=0))
     except (SekisoError, OSError):  # a shell that asks for completions can show no error
         return []
     names = [f"{layer['name']}:{v['name']}" for layer in layers for v in versions_of(layer)]

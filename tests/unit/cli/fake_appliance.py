@@ -135,6 +135,8 @@ class FakeAppliance(httpx.BaseTransport):
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, Any]] = []
+        #: Parameters of each request.
+        self.queries: list[dict[str, str]] = []
         self.headers: list[httpx.Headers] = []
         self.tasks: dict[str, TaskRecord] = {}
         #: By task: what each look at it changes, in turn.
@@ -152,6 +154,7 @@ class FakeAppliance(httpx.BaseTransport):
             self.lost -= 1
             raise httpx.ReadError("connection lost") from ConnectionResetError()
         self.headers.append(request.headers)
+        self.queries.append(dict(request.url.params))
         path, data = request.url.raw_path.decode().partition("?")[0], request.read()
         body = json.loads(data) if request.headers.get("content-type") == "application/json" else data
         check_body(request.method, path, body)
@@ -710,6 +713,11 @@ def show_settings(self: FakeAppliance, request: httpx.Request, body: Any) -> Any
 @route("PATCH", "/settings")
 def change_settings(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
     return SETTINGS_VIEW
+
+
+@route("GET", "/audit/export")
+def export_audit(self: FakeAppliance, request: httpx.Request, body: Any) -> Any:
+    return httpx.Response(200, text=f"number,{request.url.params['format']}\n")
 
 
 @route("GET", "/audit/verify")

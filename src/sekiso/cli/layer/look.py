@@ -6,7 +6,7 @@ import click
 
 from sekiso.cli.help import SekisoCommand
 from sekiso.cli.language import say
-from sekiso.cli.options import json_option
+from sekiso.cli.options import json_option, page_options
 from sekiso.cli.output import human_bytes, print_json, print_pairs, print_table
 from sekiso.cli.remote import View, connect, flat, listed, moment, names_of, part, subjects_text, views
 from sekiso.cli.version_refs import versions_of
@@ -20,11 +20,19 @@ complete_layers = names_of("/layers")
 @click.command("list", cls=SekisoCommand)
 @click.option("--kind", type=KINDS, help="Only layers of this kind.")
 @click.option("--versions", "with_versions", is_flag=True, help="Show each version on a line of its own.")
+@page_options
 @json_option
-def list_(kind: str | None, with_versions: bool, as_json: bool) -> None:
+def list_(
+    kind: str | None,
+    with_versions: bool,
+    text: str | None,
+    offset: int | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """List the layers."""
     with connect() as appliance:
-        answer = appliance.get("/layers", {"kind": kind})
+        answer = appliance.get("/layers", {"kind": kind, "text": text, "offset": offset, "limit": limit})
     if as_json:
         print_json(listed("layers", answer))
         return
