@@ -43,7 +43,7 @@ class Worker:
 
     def run(self, method: str, params: Any, *, command_id: str, progress: Progress) -> Any:
         if method == "host.inventory":
-            return AgentInventory("1.0", "host", HostPlatform.POSIX, cpus=self.cpus)
+            return AgentInventory("1.0", "host", HostPlatform.POSIX, "QEMU", cpus=self.cpus)
         with self._lock:
             self.runs[command_id] += 1
             self.active.add(command_id)

@@ -25,6 +25,11 @@ from sekiso.agent.link.messages import (
     Progress,
     Renew,
     Renewed,
+    StreamClosed,
+    StreamCredit,
+    StreamOpen,
+    StreamOpened,
+    StreamRefused,
     decode_from_agent,
     decode_from_appliance,
     encode,
@@ -45,6 +50,8 @@ from ....contract.agent_port.worker import Watched
         Outcome("a", error={"code": "x"}),
         InventoryNews({}),
         Renew("csr"),
+        StreamOpened(1),
+        StreamRefused(1, {"code": "x"}),
     ],
 )
 def test_messages_of_agents(message: FromAgent) -> None:
@@ -54,12 +61,26 @@ def test_messages_of_agents(message: FromAgent) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [Command("a", "m", {"x": 1}), Cancel("a"), Ack("a"), Renewed("pem"), Pins(("ab",))]
+    "message",
+    [
+        Command("a", "m", {"x": 1}),
+        Cancel("a"),
+        Ack("a"),
+        Renewed("pem"),
+        Pins(("ab",)),
+        StreamOpen(1, "m", {"x": 1}),
+    ],
 )
 def test_messages_of_the_appliance(message: FromAppliance) -> None:
     assert decode_from_appliance(encode(message)) == message
     with pytest.raises(msgspec.MsgspecError):
         decode_from_agent(encode(message))
+
+
+@pytest.mark.parametrize("message", [StreamCredit(1, 2), StreamClosed(1), StreamClosed(1, {"code": "x"})])
+def test_messages_of_both(message: StreamCredit | StreamClosed) -> None:
+    for decode in (decode_from_agent, decode_from_appliance):
+        assert decode(encode(message)) == message
 
 
 @given(st.text() | st.binary())
