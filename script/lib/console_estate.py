@@ -37,7 +37,7 @@ from sekiso.model.library import (
 from sekiso.model.machine import DiskAllocation, DiskFormat, Firmware, Generation
 from sekiso.model.storage_path import Drive, DriveKind, HostPlatform
 from sekiso.model.task import Subject, SubjectKind, TaskKind, TaskRecord, TaskState
-from sekiso.store.database.api import UnitOfWork
+from sekiso.store.database.api import AuditNote, UnitOfWork
 from sekiso.store.database.database import Database, open_database, sqlite_url
 
 SEED = 20261124
@@ -211,8 +211,7 @@ class _Estate:
         self.images = [self._image(n) for n in range(self.size.images)]
         work.images.add_many(self.images)
         work.tasks.add_many([self._task(n) for n in range(self.size.tasks)])
-        for _ in range(self.size.audit):
-            self._audit(work)
+        work.audit.append_many([self._note() for _ in range(self.size.audit)])
 
     # --- agents and configurations ------------------------------------------------------------------------
 
@@ -441,7 +440,7 @@ class _Estate:
         layer = self._one_of(self.layers)
         return (Subject(SubjectKind.LAYER, layer.id, layer.name),)
 
-    def _audit(self, work: UnitOfWork) -> None:
+    def _note(self) -> AuditNote:
         actor, draw = self._one_of(_USERS), self.chance.random()
         if draw < 0.5:
             layer, action = self._one_of(self.layers), self._one_of(_ACTIONS)
@@ -453,7 +452,7 @@ class _Estate:
             action = self._one_of(("user.log-in", "user.log-in-failed", "user.change"))
             subject = Subject(SubjectKind.USER, content_id(actor)[:32], actor)
         details = {"role": Role.PUBLISHER.value, "from": "192.0.2.7"} if draw >= 0.8 else {"notes": "標準"}
-        work.audit.append(actor=actor, action=action, subject=subject, details=details)
+        return AuditNote(actor, action, subject, details)
 
     # --- chance -------------------------------------------------------------------------------------------
 

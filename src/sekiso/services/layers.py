@@ -18,6 +18,8 @@ from sekiso.compositing.jobs import (
 from sekiso.errors import AlreadyExistsError, BusyError, InUseError, RuleError
 from sekiso.model.layer import LayerKind
 from sekiso.model.library import LayerRecord, Role, VersionRecord, VersionState
+from sekiso.model.listing import LayerFilter
+from sekiso.model.paging import EVERYTHING
 from sekiso.model.task import NewTask, Subject, SubjectKind, TaskKind, TaskRecord
 from sekiso.services.core import Actor, Core, new_id, require
 from sekiso.services.layer_lists import LayerLists, LayerView, VersionView, layer_views, version_views
@@ -167,7 +169,9 @@ class LayerLibrary(LayerLists):
         require(actor, Role.LAYER_MANAGER)
         with self.core.db.begin() as work:
             layer = work.layers.by_reference(reference)
-            on_it = [other.name for other in work.layers.all() if other.os_layer_id == layer.id]
+            on_it = [
+                other.name for other in work.layers.page(LayerFilter(os_layer_id=layer.id), EVERYTHING).rows
+            ]
             if on_it:
                 raise InUseError(what="The layer", name=layer.name, users=", ".join(on_it))
             versions = work.versions.of_layer(layer.id)

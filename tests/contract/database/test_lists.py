@@ -27,8 +27,8 @@ from sekiso.model.listing import (
 )
 from sekiso.model.names import comparable_name
 from sekiso.model.paging import EVERYTHING, Listing, Page
-from sekiso.model.task import SubjectKind, TaskFilter, TaskState
-from sekiso.store.database.api import UnitOfWork
+from sekiso.model.task import Subject, SubjectKind, TaskFilter, TaskState
+from sekiso.store.database.api import AuditNote, UnitOfWork
 from sekiso.store.database.database import Database
 
 from . import samples
@@ -352,6 +352,18 @@ def test_many_records_at_once_all_or_none(db: Database) -> None:
         with pytest.raises(NotFoundError, match="v-gone"):
             work.templates.add_many([replace(taken, name="other", app_version_ids=("v-done", "v-gone"))])
         assert work.templates.all() == before
+
+
+def test_many_audit_entries_at_once_are_one_chain(db: Database) -> None:
+    subject = Subject(SubjectKind.USER, "u", "Eve")
+    with db.begin() as work:
+        assert work.audit.append_many([]) == ()
+        first = work.audit.append(actor="a", action="x", subject=subject)
+        added = work.audit.append_many([AuditNote("b", f"y{n}", subject, {"n": n}) for n in range(3)])
+        last = work.audit.append(actor="c", action="z", subject=subject)
+        assert [e.number for e in (first, *added, last)] == [1, 2, 3, 4, 5]
+        assert list(work.audit.list()) == [last, *added[::-1], first]
+        assert work.audit.verify() is None
 
 
 # --- queries ----------------------------------------------------------------------------------------------

@@ -312,6 +312,16 @@ class CredentialRows(Rows[CredentialRecord], Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class AuditNote:
+    """What an audit entry is to say; see `AuditEntry`."""
+
+    actor: str
+    action: str
+    subject: Subject
+    details: Mapping[str, Any] | None = None
+
+
 class AuditRows(Protocol):
     """The audit history: append-only, chained by hashes."""
 
@@ -319,6 +329,10 @@ class AuditRows(Protocol):
         self, *, actor: str, action: str, subject: Subject, details: Mapping[str, Any] | None = None
     ) -> AuditEntry:
         """Add an entry; writers at the same time never break the chain."""
+        ...
+
+    def append_many(self, notes: Sequence[AuditNote]) -> Sequence[AuditEntry]:
+        """Add entries at once, in the order given."""
         ...
 
     def list(

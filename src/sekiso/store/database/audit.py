@@ -16,6 +16,7 @@ from sekiso.model.listing import AuditFilter, AuditSort
 from sekiso.model.paging import NO_LIMIT, Listing, Page
 from sekiso.model.task import Subject
 from sekiso.store.database import tables
+from sekiso.store.database.api import AuditNote
 from sekiso.store.database.columns import clamped, name_key, storable
 from sekiso.store.database.errors import AuditBrokenError
 from sekiso.store.database.paging import Order, has_words, in_order
@@ -47,28 +48,41 @@ class AuditTable:
         Raises:
             AuditBrokenError: someone else has added entries.
         """
-        number, previous = self._head()
-        row: dict[str, Any] = {
-            "number": number + 1,
+        return self.append_many([AuditNote(actor, action, subject, details)])[0]
+
+    def append_many(self, notes: Sequence[AuditNote]) -> Sequence[AuditEntry]:
+        """Add entries at once; otherwise as `append`."""
+        first, previous = self._head()
+        rows: list[dict[str, Any]] = []
+        for number, note in enumerate(notes, first + 1):
+            row = self._row(number, note)
+            row["hash"] = previous = entry_hash(previous, row)
+            rows.append(row)
+        if rows:
+            self._store(rows)
+        return tuple(_entry(row) for row in rows)
+
+    def _row(self, number: int, note: AuditNote) -> dict[str, Any]:
+        return {
+            "number": number,
             "time_us": round(self._session.clock() * 1_000_000),
-            "actor": storable(actor),
-            "action": storable(action),
-            "subject_kind": subject.kind.value,
-            "subject_id": storable(subject.id),
-            "subject_name": storable(subject.name),
-            "details": _exact(msgspec.to_builtins(dict(details or {}), str_keys=True)),
+            "actor": storable(note.actor),
+            "action": storable(note.action),
+            "subject_kind": note.subject.kind.value,
+            "subject_id": storable(note.subject.id),
+            "subject_name": storable(note.subject.name),
+            "details": _exact(msgspec.to_builtins(dict(note.details or {}), str_keys=True)),
         }
-        row["hash"] = entry_hash(previous, row)
+
+    def _store(self, rows: Sequence[dict[str, Any]]) -> None:
         try:
-            self._connection.execute(insert(tables.audit).values(**row))
+            self._connection.execute(insert(tables.audit), rows)
         except IntegrityError as exc:
-            raise AuditBrokenError(number=row["number"]) from exc
-        self._connection.execute(
-            insert(tables.audit_texts).values(number=row["number"], text=entry_text(row))
-        )
-        head = update(tables.audit_head).values(number=row["number"], hash=row["hash"])
+            raise AuditBrokenError(number=rows[0]["number"]) from exc
+        texts = [{"number": row["number"], "text": entry_text(row)} for row in rows]
+        self._connection.execute(insert(tables.audit_texts), texts)
+        head = update(tables.audit_head).values(number=rows[-1]["number"], hash=rows[-1]["hash"])
         self._connection.execute(head)
-        return _entry(row)
 
     def list(
         self,
