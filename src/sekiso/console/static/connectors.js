@@ -15,6 +15,21 @@ document.addEventListener("htmx:afterSwap", (event) => {
   }
 });
 
+// While it is being saved, nothing is asked for: that would cut the saving off.
+const isForm = (event) => event.detail.elt.id === "configuration";
+let isSaving = false;
+document.addEventListener("htmx:beforeRequest", (event) => (isSaving ||= isForm(event)));
+document.addEventListener("htmx:afterRequest", (event) => (isSaving &&= !isForm(event)));
+document.addEventListener("htmx:confirm", (event) => {
+  if (isSaving && !isForm(event) && event.detail.elt.closest("#configuration")) event.preventDefault();
+});
+
+// Agents that come and go: only when that has happened, since a request would stop the one under way.
+document.body.addEventListener("sekiso:agents", (event) => {
+  if (!Array.isArray(event.detail)) return;
+  document.querySelector("[data-agents-changed]")?.dispatchEvent(new Event("agents-changed"));
+});
+
 // Marks a field with what a test has found; the mark goes when the field is asked for anew.
 function mark(name, texts) {
   const field = document.querySelector(`#${FIELDS} [id="${CSS.escape(name)}"]`);

@@ -27,6 +27,7 @@ from sekiso.errors import SekisoError
 from sekiso.model.library import Role
 from sekiso.web.auth import Use
 from sekiso.web.bodies import Renaming
+from sekiso.web.errors import RequestInvalidError
 from sekiso.web.params import Ref
 from sekiso.web.services import Services
 
@@ -100,7 +101,7 @@ def clone(request: Request, reference: Ref, form: Sent, use: Use, who: Who) -> R
     try:
         body = checked(Renaming, {"name": form.text("name")})
         saved = use.configurations.clone(who, reference, body.name)
-    except SekisoError as error:
+    except (ConfigurationInvalidError, RequestInvalidError) as error:
         return _clone_dialog(request, use, reference, typed=form.text("name"), error=error)
     return go(request, "/connectors", "The connector configuration {name} was saved.", name=saved.name)
 

@@ -35,7 +35,9 @@ def save(request: Request, form: Sent, use: Use, who: Who, connector: str = "hyp
     view = use.connector_settings.set(who, connector, from_text(CONFIG, texts))
     response = show(request, "connectors/settings_parts.html", _context(request, view))
     if view.pending_restart:
-        return noticed(response, request, "The file config.json was saved. Restart the connector to take it up.")
+        return noticed(
+            response, request, "The file config.json was saved. Restart the connector to take it up."
+        )
     return noticed(response, request, "The file config.json was saved.")
 
 
