@@ -15,11 +15,6 @@ from sekiso.web.params import Id
 
 router = topic("packaging machines")
 _MACHINE = "/layer-versions/{version_id}/machine"
-_SCREEN = (
-    "Show how the screen of a packaging machine is reached. Where the kind is `rfb`, a WebSocket at this "
-    "address carries it live, with keyboard and mouse: RFB (RFC 6143) in binary messages, for layer managers. "
-    "When it ends, its close code is 4000 + the status of a problem, its reason the title."
-)
 
 
 @router.get(_MACHINE, operation_id="get_machine")
@@ -57,9 +52,9 @@ def get_machine_screenshot(version_id: Id, use: Use) -> Response:
     return Response(use.layers.screenshot(version_id), media_type="image/png")
 
 
-@router.get(f"{_MACHINE}/screen", operation_id="get_machine_screen", description=_SCREEN)
+@router.get(f"{_MACHINE}/screen", operation_id="get_machine_screen")
 def get_machine_screen(version_id: Id, use: Use) -> MachineScreen:
-    """Show how the screen of a packaging machine is reached."""
+    """Show how its screen is reached: `rfb`: a WebSocket at this address; `vmconnect`: a file (screen.rdp)."""
     return use.layers.screen(version_id)
 
 
