@@ -149,7 +149,7 @@ class LayerTasks(LayerLibrary):
         now_s = self.core.clock()
         with self.core.db.begin() as work:
             site = resolve_site(work, wish.configuration).site
-            known = _find_layer(work, LayerKind.OS, wish.name)
+            known = find_layer(work, LayerKind.OS, wish.name)
             layer = known or LayerRecord(
                 id=new_id(),
                 kind=LayerKind.OS,
@@ -198,8 +198,8 @@ class LayerTasks(LayerLibrary):
         self._check_upload(wish.run_once_upload_id)
         with self.core.db.begin() as work:
             found = resolve_site(work, wish.configuration)
-            base = _base(work, wish.os_version_id, wish.prerequisite_version_ids)
-            if _find_layer(work, wish.kind, wish.name) is not None:
+            base = base_of(work, wish.os_version_id, wish.prerequisite_version_ids)
+            if find_layer(work, wish.kind, wish.name) is not None:
                 raise AlreadyExistsError(
                     what="The layer", name=wish.name, remedy="Add a version to it, or choose another name."
                 )
@@ -250,8 +250,8 @@ class LayerTasks(LayerLibrary):
             found = resolve_site(work, wish.configuration)
             layer = work.layers.by_reference(reference)
             name = require_free_name(work, layer, wish.name)
-            previous = _previous(work, layer, wish.from_version_id)
-            base = _base_of_version(work, layer, previous, wish)
+            previous = previous_of(work, layer, wish.from_version_id)
+            base = base_of_version(work, layer, previous, wish)
             version = _version(layer, name, wish.notes, found, base, previous, now_s)
             recipe = _recipe(found.site, (*base, previous))
             details = {"version": name, "from": previous.version.name, "configuration": found.record.name}
@@ -415,15 +415,22 @@ class LayerTasks(LayerLibrary):
         )
 
 
-def _find_layer(work: UnitOfWork, kind: LayerKind, name: str) -> LayerRecord | None:
+def find_layer(work: UnitOfWork, kind: LayerKind, name: str) -> LayerRecord | None:
+    """Return the layer of a kind that has a name, or None."""
     try:
         return work.layers.by_reference(name, kind)
     except NotFoundError:
         return None
 
 
-def _base(work: UnitOfWork, os_version_id: str, prerequisites: Sequence[str]) -> tuple[StackedVersion, ...]:
-    """Return what a layer is made on, in merge order."""
+def base_of(work: UnitOfWork, os_version_id: str, prerequisites: Sequence[str]) -> tuple[StackedVersion, ...]:
+    """Return what a layer is made on, in merge order.
+
+    Raises:
+        NotFoundError: there is no such version.
+        VersionNotReadyError: a version is not deployable.
+        RuleError: they do not go together.
+    """
     items = [
         require_kind("os_version_id", stacked(work, os_version_id), LayerKind.OS),
         *(
@@ -435,7 +442,14 @@ def _base(work: UnitOfWork, os_version_id: str, prerequisites: Sequence[str]) ->
     return in_merge_order(items)
 
 
-def _previous(work: UnitOfWork, layer: LayerRecord, version_id: str | None) -> StackedVersion:
+def previous_of(work: UnitOfWork, layer: LayerRecord, version_id: str | None) -> StackedVersion:
+    """Return the version that a new one continues; None = the newest deployable one.
+
+    Raises:
+        NotFoundError: there is no such version.
+        VersionNotReadyError: it is not deployable, or the layer has none that is.
+        RuleError: it belongs to another layer.
+    """
     if version_id is not None:
         found = stacked(work, version_id)
         if found.layer.id != layer.id:
@@ -453,9 +467,16 @@ def _previous(work: UnitOfWork, layer: LayerRecord, version_id: str | None) -> S
     return StackedVersion(layer, ready[-1])
 
 
-def _base_of_version(
+def base_of_version(
     work: UnitOfWork, layer: LayerRecord, previous: StackedVersion, wish: AddVersion
 ) -> tuple[StackedVersion, ...]:
+    """Return what a new version of a layer is made on, besides the version it continues, in merge order.
+
+    Raises:
+        NotFoundError: there is no such version.
+        VersionNotReadyError: a version is not deployable.
+        RuleError: they do not go together.
+    """
     if layer.kind is LayerKind.OS:
         if wish.os_version_id is not None or wish.prerequisite_version_ids:
             raise RuleError(
@@ -468,7 +489,7 @@ def _base_of_version(
     os_version = wish.os_version_id or (inherited[0] if inherited else "")
     wanted = wish.prerequisite_version_ids
     prerequisites = inherited[1:] if wanted is None else wanted
-    base = _base(work, os_version, prerequisites)
+    base = base_of(work, os_version, prerequisites)
     if base[0].layer.id != layer.os_layer_id:
         raise RuleError(
             field="os_version_id",
