@@ -59,6 +59,7 @@ AGENT = AgentRecord(
     inventory_s=1.5,
     last_seen_s=2.25,
     registered_s=0.125,
+    certificate_expires_s=99.5,
 )
 TOKEN = RegistrationToken("token-1", "c" * 64, "Host A", "admin", 10.0, 20.0)
 CONFIGURATION = ConfigurationRecord("conf-1", "hyperv", "Site 1", {"agent": "Host A", **DEEP}, 1.0, 2.0)

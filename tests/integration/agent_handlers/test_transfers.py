@@ -337,3 +337,23 @@ def test_an_expired_certificate_is_called_expired(tmp_path: Path, storage: Path,
         assert "expired" in caught.value.render()
     finally:
         running.stop()
+
+
+def test_a_pin_that_comes_while_a_transfer_is_under_way(
+    secure: Server, storage: Path, appliance: Path
+) -> None:
+    """The appliance exchanges its certificate: what is pinned then is looked at again."""
+    assert secure.certificate is not None
+    former, present = "0" * 64, certificate_sha256(secure.certificate.read_bytes())
+    looks: list[int] = []
+
+    def pins() -> tuple[str, ...]:
+        looks.append(1)
+        return (former,) if len(looks) == 1 else (former, present)
+
+    run(
+        handlers(pins=pins),
+        "transfer.probe-download",
+        probe(secure, storage, appliance, "download", verify=True),
+    )
+    assert len(looks) == 2
