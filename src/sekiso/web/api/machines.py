@@ -54,7 +54,7 @@ def get_machine_screenshot(version_id: Id, use: Use) -> Response:
 
 @router.get(f"{_MACHINE}/screen", operation_id="get_machine_screen")
 def get_machine_screen(version_id: Id, use: Use) -> MachineScreen:
-    """Show how its screen is reached: `rfb`: a WebSocket at this address; `vmconnect`: a file (screen.rdp)."""
+    """Show how its screen is reached: `rfb`: a WebSocket at this address; `vmconnect`: screen.rdp."""
     return use.layers.screen(version_id)
 
 
