@@ -52,6 +52,11 @@ def clock(time_s: float | None) -> str:
     return "–" if time_s is None else format_time(_local(time_s), "medium", locale=_locale())
 
 
+def stamp(time_s: float) -> str:
+    """Return date and time of Unix seconds as a log has them, the same in every language."""
+    return _local(time_s).isoformat(sep=" ", timespec="seconds")
+
+
 def iso(time_s: float) -> str:
     """Return Unix seconds for the attribute `datetime`."""
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")

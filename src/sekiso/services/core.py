@@ -46,13 +46,18 @@ class NotAllowedError(SekisoError):
     resolution = "Ask an administrator."
 
 
+def allows(actor: Actor, role: Role) -> bool:
+    """Return whether an actor's role is `role` or above."""
+    return _RANK[actor.role] >= _RANK[role]
+
+
 def require(actor: Actor, role: Role) -> None:
     """Refuse an actor whose role is below `role`.
 
     Raises:
         NotAllowedError: it is.
     """
-    if _RANK[actor.role] < _RANK[role]:
+    if not allows(actor, role):
         raise NotAllowedError(user=actor.name, role=actor.role.value, needed=role.value)
 
 

@@ -173,7 +173,7 @@ class TableEngine:
             if moved.step == CLEANING:
                 raise _refused(task, "It is being cleaned up just now.")
             work.tasks.report(task_id, step="", percent=0.0, done=0, total=None, unit="")
-            work.tasks.log(task_id, f"Attempt {moved.attempt}.")
+            work.tasks.log(task_id, f"This is attempt {moved.attempt}.")
             record = work.tasks.get(task_id)
         self._hints.discard(task_id)
         self._notify()

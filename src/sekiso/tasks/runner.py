@@ -300,16 +300,17 @@ def _outcome(shop: Workshop, step: Step, ctx: StepContext) -> Outcome:
         now = _find(shop, ctx.task.id)
         if now is not None and now.state is TaskState.CANCELING:
             return CANCELED
-        return _failure(step.title, ctx, error)
+        return _failure(ctx, error)
     except Exception as error:  # noqa: BLE001 (top of a task: whatever a step raises fails the task, no more)
-        return _failure(step.title, ctx, error)
+        return _failure(ctx, error)
 
 
-def _failure(title: str, ctx: StepContext, error: Exception) -> Outcome:
+def _failure(ctx: StepContext, error: Exception) -> Outcome:
     if not isinstance(error, SekisoError):
         log.error("Task %s failed", ctx.task.id, exc_info=error)
     told = as_error(error)
-    ctx.log(f"{title}: {one_line(told)}")
+    # The line before it names the step.
+    ctx.log(one_line(told))
     return {"failed": told.to_dict()}
 
 
@@ -321,7 +322,7 @@ def _decide(
     try:
         action = flow.waits(ctx)
     except Exception as error:  # noqa: BLE001 (top of a task)
-        return _failure("", ctx, error)
+        return _failure(ctx, error)
     outcome = _wait_for_person(shop, task.id, action, result) if action else _close_door(shop, task.id)
     shop.changed()
     return outcome
@@ -410,7 +411,7 @@ class _Closing:
         try:
             act(flow, ctx)
         except Exception as error:  # noqa: BLE001 (top of a task)
-            return _failure(CLEANING, ctx, error)
+            return _failure(ctx, error)
         crash_point(self._task.kind.value, name, "after")
         return {"ok": {}}
 

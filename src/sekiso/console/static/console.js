@@ -1,5 +1,7 @@
 // What every page does: tokens of requests, messages, dialogs, menus, live events. No page has scripts of its own in it.
 import { listen } from "./live.js";
+import "./quiet.js";
+import "./task_bar.js";
 
 const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 const notices = () => document.getElementById("notices");
@@ -72,7 +74,9 @@ document.addEventListener("htmx:afterSwap", (event) => {
   target.querySelector("[data-focus]")?.focus();
 });
 document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-close-dialog]") || event.target === dialog) dialog.close();
+  if (event.target.closest("[data-close-dialog]")) dialog.close();
+  // A click beside it; not where it shows what is shown only once.
+  else if (event.target === dialog && !dialog.querySelector("[data-stays]")) dialog.close();
 });
 dialog.addEventListener("close", () => dialog.replaceChildren());
 document.body.addEventListener("sekiso:close-dialog", () => dialog.close());

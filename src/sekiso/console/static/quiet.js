@@ -1,0 +1,42 @@
+// Parts of a page that refresh themselves keep out of the way of who works there: what is the same is not
+// swapped, and nothing is swapped under an open question or around a button whose request is under way.
+
+const shown = new Map();
+const working = new Set();
+let isMissed = false;
+
+const isBackground = (detail) => detail.requestConfig?.headers?.["X-Sekiso-Background"] === "1";
+function isBusy(target) {
+  const question = document.querySelector("dialog[open]");
+  return (question && !question.contains(target)) || [...working].some((element) => target.contains(element));
+}
+function catchUp() {
+  if (!isMissed || document.querySelector("dialog[open]") || working.size) return;
+  isMissed = false;
+  for (const topic of ["sekiso:tasks", "sekiso:agents"]) document.body.dispatchEvent(new CustomEvent(topic, { detail: {} }));
+}
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const { detail } = event;
+  if (!isBackground(detail)) working.add(detail.elt);
+  else if (isBusy(detail.target)) {
+    isMissed = true;
+    event.preventDefault();
+  }
+});
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const { target, serverResponse } = detail;
+  if (isBackground(detail) && isBusy(target)) {
+    isMissed = true;
+    detail.shouldSwap = false;
+  }
+  if (!target.id || !detail.shouldSwap) return;
+  if (isBackground(detail) && shown.get(target.id) === serverResponse) detail.shouldSwap = false;
+  else shown.set(target.id, serverResponse);
+});
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  working.delete(detail.elt);
+  setTimeout(catchUp, 50);
+});
+// Closing does not bubble.
+document.addEventListener("close", () => setTimeout(catchUp, 50), true);
