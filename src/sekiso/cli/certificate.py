@@ -188,7 +188,7 @@ def _show(view: dict[str, Any]) -> None:
             ("Key", view["key"]),
             ("Self-signed", yes_no(view["self_signed"])),
             ("Used by", ", ".join(f"{word(u['service'])} ({u['port']})" for u in view["used_by"])),
-            ("Certificate request", (view.get("request") or {}).get("subject")),
+            ("Certificate request", view["request"]["subject"] if view["request"] else None),
         ]
     )
     print_notes(view["warnings"])
