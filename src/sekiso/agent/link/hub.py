@@ -245,7 +245,7 @@ class Hub:
             self._soon(self._send(agent_id, Pins(pins, only=True)))
 
     def skews_s(self) -> dict[str, float]:
-        """Return how far the clocks of the agents that are connected are ahead, as they were at connecting."""
+        """Return how far the clocks of connected agents were ahead when they connected."""
         with self._lock:
             return {a: s for a, s in self._skews_s.items() if a in self._connections}
 
