@@ -1,8 +1,8 @@
 """The appliance's certificate and key as files: exchanged so that a crash leaves the old or the new (OP-4).
 
 `server.pem` (the chain; handed out) and `server.key` are in force. `exchange.pem` is there only while they
-are being replaced: an exchange that was cut off is finished by it. `link.pem` is the former certificate, shown
-on the link while an agent does not know the present one. `request.pem` is the key of a request.
+are being replaced: an exchange that was cut off is finished by it. `link.pem` is the former one, shown on the
+link while an agent does not know the present one. `request.pem` is the key of a certificate request.
 """
 
 from __future__ import annotations

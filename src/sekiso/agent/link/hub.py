@@ -54,8 +54,8 @@ from sekiso.agent.link.soon import soon
 from sekiso.agent.link.stream_desk import StreamDesk, StreamLine
 from sekiso.agent.link.waiting import Waiting
 from sekiso.agent.pki import Authority, RequestRefusedError, ServerCertificate
-from sekiso.agent.server_tls import ServerTls
 from sekiso.agent.port import ByteStream
+from sekiso.agent.server_tls import ServerTls
 from sekiso.errors import SekisoError
 from sekiso.model.library import AgentRecord
 from sekiso.model.progress import NO_PROGRESS
