@@ -57,6 +57,33 @@ def violations(kind: Connector[Any], settings: Any, known: Surroundings) -> tupl
     return tuple(sorted(found, key=lambda v: order.index(v.field)))
 
 
+def every_violation(
+    kind: Connector[Any], values: Mapping[str, Any], known: Surroundings
+) -> tuple[Violation, ...]:
+    """Return everything that is wrong with plain values, in the order of the form.
+
+    Where some have the wrong form or are missing, the others are judged all the same.
+    """
+    found = decoded(kind, values)
+    if not isinstance(found, tuple):
+        return violations(kind, found, known)
+    wrong = {v.field for v in found}
+    rest = decoded(kind, stood_in(kind, values, wrong))
+    if isinstance(rest, tuple):
+        return found
+    order = [f.name for f in kind.declaration.fields]
+    others = (v for v in violations(kind, rest, known) if v.field not in wrong)
+    return tuple(sorted((*found, *others), key=lambda v: order.index(v.field)))
+
+
+def stood_in(kind: Connector[Any], values: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """Return values with something of the right form in these fields."""
+    usual = {
+        f.name: f.default if f.default is not None or f.nullable else "-" for f in kind.declaration.fields
+    }
+    return {**values, **{name: value for name, value in usual.items() if name in fields}}
+
+
 def checked(
     work: UnitOfWork, online: Collection[str], values: Mapping[str, Any], record: ConfigurationRecord
 ) -> ConfigurationRecord | tuple[Violation, ...]:
@@ -65,12 +92,10 @@ def checked(
     The agent is kept by its identifier, so that it may be given another name.
     """
     kind = connector_type(record.connector)
-    found = decoded(kind, values)
-    if isinstance(found, tuple):
-        return found
     known = surroundings(work, online, values, record.id)
-    broken = violations(kind, found, known)
-    if broken:
+    found = decoded(kind, values)
+    broken = every_violation(kind, values, known)
+    if broken or isinstance(found, tuple):
         return broken
     plain: dict[str, Any] = dict(values_of(kind.declaration, found))
     agents = find_agents(known.agents or (), str(plain["agent"]))

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from sekiso import __version__
-from sekiso.connectors.base import Declaration
 from sekiso.connectors.check_run import run_checks
 from sekiso.connectors.checks import CheckResult
 from sekiso.connectors.decoding import shown_values, values_of
@@ -29,7 +28,9 @@ from sekiso.services.configuration_rules import (
     agent_reference,
     checked,
     decoded,
+    every_violation,
     firmware,
+    stood_in,
     surroundings,
     violations,
 )
@@ -88,19 +89,19 @@ class ConfigurationService:
         filled: dict[str, Any] = {**kind.declaration.defaults(), **values}
         with self._core.db.read() as work:
             known = surroundings(work, self._online(), filled, _own_id(work, reference))
-        found = decoded(kind, filled)
-        broken = found if isinstance(found, tuple) else violations(kind, found, known)
         sections = describe_form(
             kind.declaration,
             filled,
             offers=kind.offers(filled, known),
-            violations=broken,
+            violations=every_violation(kind, filled, known),
             language=language,
         )
+        # The firmware does not depend on what has to be typed in.
+        typed = {f.name for f in kind.declaration.fields if f.required and f.default is None}
         return FormView(
             values=filled,
             sections=sections,
-            firmware=firmware(decoded(kind, _stood_in(kind.declaration, filled)), known.inventory),
+            firmware=firmware(decoded(kind, stood_in(kind, filled, typed)), known.inventory),
             settled=kind.settled(filled, known.inventory),
         )
 
@@ -323,12 +324,6 @@ def _accepted(found: ConfigurationRecord | tuple[Violation, ...]) -> Configurati
     if isinstance(found, tuple):
         raise ConfigurationInvalidError.of(found)
     return found
-
-
-def _stood_in(declaration: Declaration[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values with something for what has to be typed in: the firmware does not depend on it."""
-    typed = {f.name: "-" for f in declaration.fields if f.required and f.default is None}
-    return {**values, **typed}
 
 
 def _own_id(work: UnitOfWork, reference: str | None) -> str:

@@ -193,6 +193,19 @@ def test_form_offers_what_the_host_has(saved: Appliance) -> None:
     json.dumps(asdict(view))
 
 
+def test_what_is_well_formed_is_judged_beside_what_is_not(saved: Appliance) -> None:
+    wrong = {**GOOD, "name": None, "cpus": "many", "storage_path": "layers", "network": "gone"}
+    view = saved.configurations.form("hyperv", wrong)
+    marked = [field.name for section in view.sections for field in section.fields if field.problems]
+    assert marked == ["name", "cpus", "network", "storage_path"]
+    with pytest.raises(ConfigurationInvalidError) as refused:
+        saved.configurations.create(ADMIN, "hyperv", wrong)
+    assert [v.field for v in refused.value.violations] == marked
+    with pytest.raises(ConfigurationInvalidError) as refused:
+        saved.configurations.create(ADMIN, "hyperv", {**wrong, "colour": "red"})
+    assert "colour" in [v.field for v in refused.value.violations]
+
+
 def test_form_names_what_is_wrong_and_what_would_be_right(saved: Appliance) -> None:
     wrong = {**GOOD, "name": "production", "offload": False, "generation": 2, "disk_format": "vhdx"}
     view = saved.configurations.form("hyperv", wrong, language="ja")

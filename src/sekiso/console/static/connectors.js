@@ -6,12 +6,21 @@ const typed = (root) => root.querySelectorAll('input[type="text"]');
 let before = new Map();
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.target.id !== FIELDS) return;
-  before = new Map([...typed(event.detail.target)].map((field) => [field.id, field.value]));
+  const taken = (field) => [field.id, [field.value, field.selectionStart, field.selectionEnd]];
+  before = new Map([...typed(event.detail.target)].map(taken));
 });
-document.addEventListener("htmx:afterSwap", (event) => {
+document.addEventListener("htmx:afterSettle", (event) => {
   if (event.detail.target.id !== FIELDS) return;
   for (const field of typed(event.detail.target)) {
-    if (before.has(field.id)) field.value = before.get(field.id);
+    const [value, start, end] = before.get(field.id) ?? [field.value];
+    if (value === field.value) continue;
+    field.value = value;
+    if (field === document.activeElement) field.setSelectionRange(start, end);
+    // For the browser it has not been changed by a person: it would say nothing when it is left.
+    const leave = () => field.isConnected && field.dispatchEvent(new Event("change", { bubbles: true }));
+    field.addEventListener("change", () => field.removeEventListener("blur", leave), { once: true });
+    field.addEventListener("blur", leave, { once: true });
+    if (field !== document.activeElement) leave();
   }
 });
 
@@ -153,7 +162,10 @@ class Test {
 
   now(row) {
     for (const other of this.root.querySelectorAll("[data-now]")) delete other.dataset.now;
-    if (row) row.dataset.now = "";
+    if (!row) return;
+    row.dataset.now = "";
+    // In the dialog, which scrolls; a page is not scrolled away from under who reads it.
+    if (this.root.matches("dialog *")) row.scrollIntoView({ block: "nearest" });
   }
 
   running(isRunning) {

@@ -47,9 +47,10 @@ def import_page(request: Request) -> Response:
 @_changing.post("/import/preview")
 async def preview(request: Request, form: Sent, use: Use, who: Who) -> Response:
     """Show what a file would do, or what is wrong with it and where."""
-    file = form.file("file")
-    data = await file.read(MAX_BYTES + 1) if file is not None else form.text("text").encode()
-    source = _name_of(file.filename or "") if file is not None else form.text("source")
+    data, source = form.text("text").encode(), form.text("source")
+    if (file := form.file("file")) is not None:
+        data, source = await file.read(MAX_BYTES + 1), _name_of(file.filename or "")
+        await file.close()
     return await run_in_threadpool(_previewed, request, use, who, data, source)
 
 
