@@ -112,8 +112,13 @@ def _values(draft: Draft, part: TemplatePart | None) -> dict[str, Any]:
         "size_bytes": _size_bytes(draft.size_gb),
         "keep_last": int(draft.keep_last) if draft.keep_last.isdecimal() else draft.keep_last or None,
     }
-    # What is empty was not given: the rules say then that it is missing, or what stands for it.
-    values = {name: value for name, value in given.items() if name in reached and value not in ("", None)}
+    # What is empty was not given: the rules say then that it is missing, or what stands for it. A name that
+    # was taken away is wrong, though.
+    values = {
+        name: value
+        for name, value in given.items()
+        if name in reached and (value not in ("", None) or name == "disk_name")
+    }
     return {**{name: stand for name, stand in _NOT_YET.items() if name not in reached}, **values}
 
 

@@ -78,7 +78,9 @@ def check(request: Request, use: Use, form: Sent, step: TemplatePart, template: 
         use.templates.check(wish_of(draft, step), step, template)
     except SekisoError as error:
         context = _wizard(use, draft, template, failure_in(error, request))
-        return show(request, "images/wizard_step.html", {**context, "step": step.value, "is_step": True}, status=422)
+        return show(
+            request, "images/wizard_step.html", {**context, "step": step.value, "is_step": True}, status=422
+        )
     return Response(status_code=204)
 
 
