@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,8 +143,6 @@ def test_app_layers_are_searched_and_shown_in_merge_order(console: Browser, worl
 def test_of_one_layer_one_version_is_chosen(console: Browser, world: World) -> None:
     with world.db.begin() as work:
         first = work.versions.get("v-app")
-        from dataclasses import replace
-
         work.versions.add(replace(first, id="v-app2", name="1.2"))
     chosen = console.send(f"{LIST}/wizard/apps/chosen", fields(add="v-app2"))
     assert 'value="v-app2"' in chosen.text and 'name="app_version_ids" value="v-app"' not in chosen.text
