@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
+from script.lib.console_job import settle
 
 from sekiso.i18n import _catalogue  # pyright: ignore[reportPrivateUsage]
 
@@ -70,10 +71,7 @@ class Reader:
 
     def settle(self) -> None:
         """Wait until the parts of the page have come; the stream of events never ends."""
-        self.page.wait_for_function(
-            "!document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling')"
-        )
-        self.page.wait_for_timeout(120)
+        settle(self.page)
 
     def take(self) -> list[str]:
         """Return the faults, and forget them."""
