@@ -184,6 +184,7 @@ REMARKS = (
     mark("to a {format} disk that Hyper-V attaches"),
     mark("content or metadata differs"),
     mark("folder metadata differs"),
+    mark("shim's key manager."),
     mark("a file in one layer, a folder in another"),
     mark("deleted by {layers}"),
     mark("{reason} (to {target})"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from html import unescape
 from typing import Any
 
 import pytest
@@ -98,3 +100,22 @@ def test_who_may_not_publish_looks_only(browse: Make) -> None:
 def test_pages_in_japanese(browse: Make, path: str) -> None:
     page = browse(language="ja").get(path)
     assert page.status_code == 200 and "公開" in text_of(page)
+
+
+@pytest.mark.parametrize("path", ["/images", "/images/i-1", "/images/templates", "/images/templates/web"])
+def test_a_page_is_left_as_it_is_until_something_changes(console: Browser, world: World, path: str) -> None:
+    (again,) = re.findall(r'hx-get="([^"]*seen=[^"]*)"', console.get(path).text)
+    answer = console.part(unescape(again))
+    assert answer.status_code == 204 and not answer.content
+    change(world, file_bytes=5 << 30, state=ImageState.DELETING)
+    assert console.part(unescape(again)).status_code == 200
+
+
+def test_the_newest_images_come_first(console: Browser, world: World) -> None:
+    with world.db.begin() as work:
+        first = work.images.get("i-1")
+        work.images.add(replace(first, id="i-2", name="zoo", created_s=first.created_s + 1))
+    said = text_of(console.get("/images"))
+    assert said.index("zoo") < said.index("web 2026")
+    said = text_of(console.get("/images", sort="name"))
+    assert said.index("zoo") > said.index("web 2026")

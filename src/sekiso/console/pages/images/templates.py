@@ -10,6 +10,7 @@ from fastapi import Request, Response
 
 from sekiso.console.access import pages
 from sekiso.console.pages.images.listing import Listed
+from sekiso.console.pages.images.seen import Seen, mark_of, nothing_new
 from sekiso.console.rendering import show
 from sekiso.model.listing import ImageSort
 from sekiso.model.paging import Listing
@@ -23,25 +24,34 @@ _NEWEST_IMAGES = 10
 
 
 @router.get("")
-def templates(request: Request, use: Use, asked: Listed) -> Response:
+def templates(request: Request, use: Use, asked: Listed, seen: Seen = "") -> Response:
     """List the image templates."""
     page = use.templates.page(asked.listing)
-    context = {"page": page, "asked": asked, "query": asked.query, "is_narrowed": bool(asked.text)}
+    mark = mark_of(page)
+    if seen == mark:
+        return nothing_new()
+    query, is_narrowed = asked.query, bool(asked.text)
+    context = {"page": page, "asked": asked, "query": query, "is_narrowed": is_narrowed, "mark": mark}
     return show(request, "images/templates.html", context)
 
 
 @router.get("/{reference}")
-def template(request: Request, use: Use, reference: Ref) -> Response:
+def template(request: Request, use: Use, reference: Ref, seen: Seen = "") -> Response:
     """Show an image template."""
     view = use.templates.get(reference)
     record = view.template
     newest = Listing(sort=ImageSort.CREATED, limit=_NEWEST_IMAGES)
+    images = use.images.page(template=record.id, listing=newest)
+    mark = mark_of(images)
+    if seen == mark:
+        return nothing_new()
     context = {
         "view": view,
+        "mark": mark,
         "template": record,
         "stack": use.templates.stack(record.version_ids),
         "unready": use.templates.unready(record.version_ids),
-        "images": use.images.page(template=record.id, listing=newest),
+        "images": images,
     }
     return show(request, "images/template.html", context)
 
