@@ -49,7 +49,7 @@ class CacheService:
         return left
 
     def called(self, facts: CacheFacts) -> Mapping[str, str]:
-        """Return the names of what a cache speaks of: of layers by identity, of packaging machines by version.
+        """Return names of what a cache speaks of: layers by identity, packaging machines by version.
 
         What the appliance does not know any more is left out.
         """
