@@ -86,13 +86,9 @@ def measure_console(work: Path, runs: int) -> dict[str, Times]:
 
 
 def _print(times: dict[str, Times]) -> None:
-    print(
-        f"\nThe console: {LARGE.layers} layers, {LARGE.tasks} tasks, {LARGE.agents} agents, {LARGE.images} images;"
-        f" in brackets the reference: {SMALL.layers}, {SMALL.tasks}, {SMALL.agents}, {SMALL.images}\n"
-    )
-    print(
-        f"{'':<28}{'server ms':>9}{'(small)':>9}{'ratio':>8}{'min–max':>14}{'seen ms':>10}{'(small)':>9}{'ratio':>8}"
-    )
+    print(f"\nThe console over {_words(LARGE)}; in brackets the reference, over {_words(SMALL)}\n")
+    server = f"{'server ms':>9}{'(small)':>9}{'ratio':>8}{'min–max':>14}"
+    print(f"{'':<28}{server}{'seen ms':>10}{'(small)':>9}{'ratio':>8}")
     for name, found in times.items():
         print(found.line(name))
     print(f"\ngoals: ratio ≤ {GOAL_RATIO:g}, server ≤ {GOAL_SERVER_MS:g} ms, seen ≤ {GOAL_SEEN_MS:g} ms")

@@ -95,14 +95,18 @@ class Estate:
         """Start the appliance, log in, register the agent and start it."""
         self.write_password()
         self.start_appliance()
+        self.log_in()
+        if not (self.folder / "agent" / "agent.json").exists():
+            self.register_agent()
+        self.start_agent()
+
+    def log_in(self) -> None:
+        """Log the command line in as the first administrator."""
         shown = self.json("appliance", "fingerprint", "--state", self.appliance_state)["fingerprint"]
         self.run(
             *("login", self.url, "--user", "admin", "--password-file", self.folder / "password"),
             *("--fingerprint", shown),
         )
-        if not (self.folder / "agent" / "agent.json").exists():
-            self.register_agent()
-        self.start_agent()
 
     def write_password(self) -> None:
         """Choose the first administrator's password."""

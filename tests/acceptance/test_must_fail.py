@@ -122,7 +122,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     estate = Estate(folder / "estate")
     try:
         estate.start()
-        _templates(estate, folder)
+        make_templates(estate, folder)
         token = estate.json("token", "create", "tests")["token"]
         rest = Rest(estate, token)
         taken = {"name": "taken", "storage_path": str(estate.storage), **GOOD}
@@ -133,7 +133,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         estate.close()
 
 
-def _templates(estate: Estate, folder: Path) -> None:
+def make_templates(estate: Estate, folder: Path) -> None:
     for name, *options in (
         ("bios", "--generation", 1),
         ("uefi", "--generation", 2),
