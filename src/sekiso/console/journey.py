@@ -17,7 +17,7 @@ _ONE = Listing(limit=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Milestone:
     """One step of the way.
 
     Attributes:
@@ -46,7 +46,7 @@ class Step:
 
 
 _STEPS = (
-    Step(
+    Milestone(
         "agent",
         "server-2",
         mark("Register an agent"),
@@ -58,7 +58,7 @@ _STEPS = (
         "/system/agents",
         "administrator",
     ),
-    Step(
+    Milestone(
         "configuration",
         "plug-connected",
         mark("Add a connector configuration"),
@@ -67,7 +67,7 @@ _STEPS = (
         "/connectors",
         "administrator",
     ),
-    Step(
+    Milestone(
         "os",
         "package-import",
         mark("Import an operating system"),
@@ -76,7 +76,7 @@ _STEPS = (
         "/layers/import-os",
         "layer-manager",
     ),
-    Step(
+    Milestone(
         "app",
         "packages",
         mark("Create an app layer"),
@@ -85,7 +85,7 @@ _STEPS = (
         "/layers/new?kind=app",
         "layer-manager",
     ),
-    Step(
+    Milestone(
         "template",
         "stack-2",
         mark("Create an image template"),
@@ -94,7 +94,7 @@ _STEPS = (
         "/images/templates/new",
         "layer-manager",
     ),
-    Step(
+    Milestone(
         "image",
         "rocket",
         mark("Publish an image"),
@@ -161,7 +161,7 @@ def active_tasks(use: Services) -> Sequence[TaskRecord]:
     return use.tasks.list(TaskFilter(states=_ACTIVE, limit=100))
 
 
-def steps(counts: Counts, active: Sequence[TaskRecord]) -> tuple[Step, ...]:
+def steps(counts: Counts, active: Sequence[TaskRecord]) -> tuple[Milestone, ...]:
     """Return every step as it stands."""
     done = {
         "agent": counts.agents > 0,
@@ -173,7 +173,7 @@ def steps(counts: Counts, active: Sequence[TaskRecord]) -> tuple[Step, ...]:
     }
     following = next((step.name for step in _STEPS if not done[step.name]), "")
     return tuple(
-        Step(
+        Milestone(
             step.name,
             step.icon,
             step.title,
