@@ -16,12 +16,13 @@ from markupsafe import Markup, escape
 from sekiso import __version__
 from sekiso.console import formats
 from sekiso.console.assets import icon, static
+from sekiso.console.layer_icons import ICONS, layer_icon
 from sekiso.console.reader import READER, Reader, reader_of
 from sekiso.errors import SekisoError
 from sekiso.i18n import translate
 from sekiso.model.library import Role
 from sekiso.services.core import require
-from sekiso.wording import action_of, step_of, word_of
+from sekiso.wording import action_of, deed_of, step_of, word_of
 
 #: Nothing from elsewhere, nothing inline: not even a page with foreign text in it can run a script.
 POLICY = "; ".join(
@@ -117,6 +118,10 @@ def _doing(value: object) -> str:
     return action_of(str(value), READER.get().language)
 
 
+def _deed(value: object) -> str:
+    return deed_of(str(value), READER.get().language)
+
+
 def _step(value: object) -> str:
     return step_of(str(value), READER.get().language)
 
@@ -130,6 +135,8 @@ _GLOBALS: Mapping[str, Any] = {
     "_": text,
     "address": address,
     "icon": icon,
+    "layer_icon": layer_icon,
+    "layer_icons": ICONS,
     "may": may,
     "static": static,
     "version": __version__,
@@ -139,6 +146,7 @@ _FILTERS: Mapping[str, Any] = {
     "ago": formats.ago,
     "clock": formats.clock,
     "day": formats.day,
+    "deed": _deed,
     "doing": _doing,
     "duration": formats.duration,
     "iso": formats.iso,
@@ -162,6 +170,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        # Otherwise filters of constants (`"fixed" | word`) would be applied once, in the first reader's language.
+        optimized=False,
     )
     typed: Any = found  # its tables have no types
     typed.globals.update(_GLOBALS)

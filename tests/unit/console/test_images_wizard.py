@@ -185,3 +185,11 @@ def test_a_plan_that_cannot_be_made_says_why(console: Browser, world: World) -> 
     own = template(world, "web")
     panel = console.part(f"{LIST}/{own.id}/plan/panel")
     assert panel.status_code == 200 and "holds no kernel that can be started" in text_of(panel)
+
+
+def test_words_are_in_the_language_of_each_reader(browse: Make) -> None:
+    english, japanese = browse(), browse(language="ja")
+    assert ">Fixed<" in english.get(f"{LIST}/new").text
+    page = japanese.get(f"{LIST}/new").text
+    assert ">Fixed<" not in page and ">固定<" in page
+    assert ">Fixed<" in english.get(f"{LIST}/new").text
