@@ -170,7 +170,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
-        # Otherwise filters of constants (`"fixed" | word`) would be applied once, in the first reader's language.
+        # Or filters of constants (`"fixed" | word`) are applied once, in the language of the first reader.
         optimized=False,
     )
     typed: Any = found  # its tables have no types
