@@ -51,6 +51,11 @@ class RfbServer:
         """Return the keysyms that went down, in order."""
         return [keysym for keysym, is_down in self.keys if is_down]
 
+    def held(self) -> set[int]:
+        """Return the keysyms of keys that are down."""
+        last = dict(self.keys)
+        return {keysym for keysym, is_down in last.items() if is_down}
+
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rwb") as stream:
             try:

@@ -96,7 +96,8 @@ class Live:
                     return
             now = self._look() or seen
             for topic, data in now.items():
-                if seen and seen.get(topic) != data:
+                # The first look tells, too: what has changed since a page was made is not known.
+                if seen.get(topic) != data:
                     for listener in listeners:
                         listener.tell(topic, data)
             seen = now
