@@ -73,17 +73,15 @@ class Job:
 
     def look(self, name: str) -> None:
         """At each moment worth a picture: the picture, axe, and the words."""
-        page = self.reader.page
+        page, faults = self.reader.page, self.reader.take()
         if self.reader.language == "ja" and (found := untranslated(page)):
             self.untranslated[name] = found
         if found := accessibility_faults(page):
             self.inaccessible[name] = found
-        faults = self.reader.take()
-        # Taking a picture changes the style of the page, which its policy complains about.
         page.screenshot(path=self.pictures / f"{len(list(self.pictures.iterdir())):02}-{name}.png")
         self.reader.settle()
-        self.reader.take()
-        self.reader.faults += faults
+        # Looking changes styles of the page, which its policy complains about.
+        self.reader.faults[:] = faults
 
 
 def run_agent(estate: Estate, command: str) -> None:
@@ -266,7 +264,8 @@ def test_the_published_image_starts_with_what_was_layered(job: Job) -> None:
 
 
 def test_no_page_did_what_it_must_not(job: Job) -> None:
-    noise = ("willReadFrequently",)
+    # The screen's library reads its canvas; and what the looking (axe, pictures) leaves behind in the page.
+    noise = ("willReadFrequently", "Applying inline style")
     assert [fault for fault in job.reader.faults if not any(word in fault for word in noise)] == []
 
 

@@ -14,13 +14,18 @@ document.addEventListener("htmx:afterSettle", (event) => {
   for (const field of typed(event.detail.target)) {
     const [value, start, end] = before.get(field.id) ?? [field.value];
     if (value === field.value) continue;
+    const isActive = field === document.activeElement;
+    // The appliance leaves out spaces around a value: that is not another value, and asking again would never end.
+    const isSame = value.trim() === field.value;
+    if (isSame && !isActive) continue;
     field.value = value;
-    if (field === document.activeElement) field.setSelectionRange(start, end);
+    if (isActive) field.setSelectionRange(start, end);
+    if (isSame) continue;
     // For the browser it has not been changed by a person: it would say nothing when it is left.
     const leave = () => field.isConnected && field.dispatchEvent(new Event("change", { bubbles: true }));
     field.addEventListener("change", () => field.removeEventListener("blur", leave), { once: true });
     field.addEventListener("blur", leave, { once: true });
-    if (field !== document.activeElement) leave();
+    if (!isActive) leave();
   }
 });
 
