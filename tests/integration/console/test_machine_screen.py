@@ -139,6 +139,10 @@ def test_it_connects_again_by_itself(reader: Reader, machine: Machine) -> None:
 
 def test_the_page_goes_on_without_touching_the_screen(reader: Reader, machine: Machine) -> None:
     page = reader.page
+    asked: list[str | None] = []
+    page.on(
+        "request", lambda r: asked.append(r.headers.get("x-sekiso-background")) if "/facts" in r.url else None
+    )
     page.locator("[data-screen-view] canvas").click()
     page.evaluate("document.querySelector('[data-screen-view] canvas').mine = true")
     machine.state = "stopping"
@@ -153,6 +157,8 @@ def test_the_page_goes_on_without_touching_the_screen(reader: Reader, machine: M
     assert len(machine.screen.connections) == count
     machine.state = "running"
     connected(page)
+    # Who only looks on is logged out some time.
+    assert set(asked) == {"1"}
 
 
 def test_a_question_outlives_the_refreshes(reader: Reader, served: Served) -> None:

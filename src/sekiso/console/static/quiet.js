@@ -7,18 +7,18 @@ let isMissed = false;
 
 const isBackground = (detail) => detail.requestConfig?.headers?.["X-Sekiso-Background"] === "1";
 function isBusy(target) {
-  const question = document.querySelector("dialog[open]");
-  return (question && !question.contains(target)) || [...working].some((element) => target.contains(element));
+  const dialogs = [...document.querySelectorAll("dialog[open]")];
+  return dialogs.some((dialog) => !dialog.contains(target)) || [...working].some((element) => target.contains(element));
 }
 function catchUp() {
-  if (!isMissed || document.querySelector("dialog[open]") || working.size) return;
+  if (!isMissed || document.querySelector("dialog[open]") || [...working].some((element) => element.isConnected)) return;
   isMissed = false;
   for (const topic of ["sekiso:tasks", "sekiso:agents"]) document.body.dispatchEvent(new CustomEvent(topic, { detail: {} }));
 }
 
 document.addEventListener("htmx:beforeRequest", (event) => {
   const { detail } = event;
-  if (!isBackground(detail)) working.add(detail.elt);
+  if (!isBackground(detail)) working.add(detail.requestConfig.elt);
   else if (isBusy(detail.target)) {
     isMissed = true;
     event.preventDefault();
@@ -35,7 +35,7 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   else shown.set(target.id, serverResponse);
 });
 document.addEventListener("htmx:afterRequest", ({ detail }) => {
-  working.delete(detail.elt);
+  working.delete(detail.requestConfig.elt);
   setTimeout(catchUp, 50);
 });
 // Closing does not bubble.
