@@ -14,7 +14,7 @@ from sekiso.model.layer import GuestFamily, LayerKind
 ICONS: Mapping[str, str] = {
     "app-window": mark("Application window"),
     "package": mark("Package"),
-    "packages": mark("Packages"),
+    "packages": mark("Several packages"),
     "puzzle": mark("Puzzle piece"),
     "tool": mark("Tool"),
     "code": mark("Program code"),

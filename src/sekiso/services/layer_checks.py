@@ -100,6 +100,17 @@ class LayerChecks:
         with self._core.db.read() as work:
             require_free_name(work, work.layers.by_reference(reference), name)
 
+    def continued(self, reference: str, version_id: str | None) -> None:
+        """Check which version a new one continues; None = the newest deployable one.
+
+        Raises:
+            NotFoundError: there is no such layer or version.
+            VersionNotReadyError: it is not deployable, or the layer has none that is.
+            RuleError: it belongs to another layer.
+        """
+        with self._core.db.read() as work:
+            previous_of(work, work.layers.by_reference(reference), version_id)
+
     def version_base(self, reference: str, wish: AddVersion) -> None:
         """Check what a new version continues and what it is made on.
 

@@ -55,6 +55,10 @@ _OF_STEP: Mapping[Step, frozenset[str]] = {
 }
 
 
+#: The field of each step that stands for what the form does not show.
+_REST: Mapping[Step, str] = {"version": "version", "base": "os_version_id", "machine": "configuration"}
+
+
 @router.get("")
 def wizard(request: Request, layer_id: str, use: Use) -> Response:
     """Show the wizard."""
@@ -81,7 +85,7 @@ def check(request: Request, layer_id: str, step: Step, form: Sent, use: Use) -> 
     try:
         _check(use, layer_id, step, form)
     except SekisoError as error:
-        context = _context(use, layer_id, form) | {"failure": _failure(error, request)}
+        context = _context(use, layer_id, form) | {"failure": _failure(error, request, step)}
         what = {"wizard": "add_version", "step": step, "c": context}
         return show(request, "layers/step.html", what, status=422)
     return Response(status_code=204)
@@ -145,6 +149,7 @@ def _check(use: Services, layer_id: str, step: Step, form: Form) -> None:
     checks = LayerChecks(use.layers.core)
     if step == "version":
         checks.version_name(layer_id, values["name"], notes=form.text("notes"))
+        checks.continued(layer_id, values.get("from_version_id"))
     elif step == "base":
         keys = ("from_version_id", "os_version_id", "prerequisite_version_ids")
         known = {key: values[key] for key in keys if key in values}
@@ -153,5 +158,7 @@ def _check(use: Services, layer_id: str, step: Step, form: Form) -> None:
         checks.place(values["configuration"])
 
 
-def _failure(error: SekisoError, request: Request) -> Failure:
-    return failure_at(error, request, frozenset(_DEFAULTS), {"name": "version"}, "configuration")
+def _failure(error: SekisoError, request: Request, step: Step | None = None) -> Failure:
+    names = {"name": "version"}
+    fields = {names.get(name, name) for name in _OF_STEP[step]} if step is not None else set(_DEFAULTS)
+    return failure_at(error, request, fields, names, _REST[step or "machine"])

@@ -58,6 +58,10 @@ _OF_STEP: Mapping[Step, frozenset[str]] = {
 }
 
 
+#: The field of each step that stands for what the form does not show.
+_REST: Mapping[Step, str] = {"layer": "name", "base": "os_version_id", "machine": "configuration"}
+
+
 @router.get("")
 def wizard(request: Request, use: Use, kind: LayerKind = LayerKind.APP) -> Response:
     """Show the wizard."""
@@ -83,7 +87,7 @@ def check(request: Request, step: Step, form: Sent, use: Use) -> Response:
     try:
         _check(use, step, form)
     except SekisoError as error:
-        context = _context(use, form) | {"failure": _failure(error, request)}
+        context = _context(use, form) | {"failure": _failure(error, request, step)}
         return show(request, "layers/step.html", {"wizard": "create", "step": step, "c": context}, status=422)
     return Response(status_code=204)
 
@@ -159,5 +163,6 @@ def _check(use: Services, step: Step, form: Form) -> None:
         checks.place(values["configuration"])
 
 
-def _failure(error: SekisoError, request: Request) -> Failure:
-    return failure_at(error, request, frozenset(_DEFAULTS), {}, "configuration")
+def _failure(error: SekisoError, request: Request, step: Step | None = None) -> Failure:
+    fields = _OF_STEP[step] if step is not None else frozenset(_DEFAULTS)
+    return failure_at(error, request, fields, {}, _REST[step or "machine"])
