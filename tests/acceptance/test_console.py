@@ -213,6 +213,16 @@ def _try(job: Job, case: Case) -> str:
             console.choose(name, fitting[0].strip())
         else:
             console.enter(name, str(value))
+    if case.field in ("generation", "disk_format"):
+        # What cannot be together is not offered: the form says which, and why.
+        notes = page.locator(f"#{case.field} .field-note")
+        expect(notes.first).to_be_visible()
+        return " ".join(notes.all_inner_texts())
+    if case.values.get("offload", False) != page.locator("#offload").is_checked():
+        # A template VM that needs offload compositing has switched it on, and says so.
+        notes = page.locator(".mb-3:has(> .form-check #offload) .field-note")
+        expect(notes.first).to_be_visible()
+        return " ".join(notes.all_inner_texts())
     console.press("Save")
     assert "/connectors/new" in page.url, f"{case.rule}: it was saved"
     problem = page.locator(f"#{case.field}-problem")

@@ -25,7 +25,8 @@ LOCALES = {"en": "en-GB", "ja": "ja-JP"}
 _LATIN = re.compile(r"[A-Za-z][A-Za-z'’.-]*[A-Za-z]")
 _JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 #: Units are written the same in every language.
-_UNITS = re.compile(r"[\d,.]+\s*(?:B|KB|MB|GB|TB|PB|MHz|GHz)\b")
+_UNITS = re.compile(r"(?<![A-Za-z])(?:[KMGTP]i?B|[MG]Hz)\b")
+_PATHS = re.compile(r"/[\w./-]+")
 
 
 @contextmanager
@@ -155,19 +156,28 @@ _TEXTS = """() => {
 }"""
 
 
-def untranslated(page: Page) -> list[str]:
+_DATA = """() => [
+  ...[...document.querySelectorAll('[translate=no]')].map((element) => element.textContent),
+  ...[...document.querySelectorAll('input, textarea, select')].map((element) => element.value),
+  location.href,
+  ...[...document.links].map((link) => link.href),
+].join('\\n')"""
+
+
+def untranslated(page: Page, known: str = "") -> list[str]:
     """Return texts of a Japanese page that are not from the Japanese catalogue.
 
     Data is marked on pages (`translate="no"`). A text may hold the Latin words that translations hold: names
-    of products, formats, units.
+    of products, formats, units; and a Japanese sentence names what the page shows as data, or is `known`.
     """
     values, words = _japanese()
     found: list[str] = []
+    data = f"{page.evaluate(_DATA)} {known}"
     for text in page.evaluate(_TEXTS):
-        plain = _UNITS.sub("", text)
+        plain = _PATHS.sub("", _UNITS.sub("", text))
         if text in values or not _LATIN.search(plain):
             continue
-        strange = [word for word in _LATIN.findall(plain) if word not in words]
+        strange = [word for word in _LATIN.findall(plain) if word not in words and word not in data]
         if strange or not _JAPANESE.search(plain):
             found.append(text)
     return found

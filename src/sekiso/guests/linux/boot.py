@@ -45,7 +45,7 @@ def boot_plan(files: FileAccess, request: BootRequest) -> BootPlan:
     if not kernels:
         raise UnsupportedInputError(
             path="/boot",
-            reason="The image holds no kernel that can be started. " + " ".join(problems),
+            reason=" ".join(("The image holds no kernel that can be started.", *problems)),
             remedy="Add a kernel with its initramfs to the OS layer "
             "(sudo apt-get install linux-image-amd64 initramfs-tools).",
         )
