@@ -34,7 +34,7 @@ _IDS = {
 }
 #: What everybody who is logged in may do: to their own things, or asking without changing anything.
 _OWN = re.compile(
-    r"^/(logout|preferences|login|account(/.*)?|layers/conflicts.*|.*/conflicts|.*/check|.*/preview)$"
+    r"^/(logout|preferences|login|account(/.*)?|tasks/[^/]*/dismiss|layers/conflicts.*|.*/conflicts|.*/check|.*/preview)$"
 )
 
 
