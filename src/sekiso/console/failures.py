@@ -77,13 +77,15 @@ def failure_of(error: SekisoError, request: Request) -> Failure:
         sentence = " ".join(filter(None, (entry["reason"], entry["remedy"])))
         name = entry["field"]
         fields[name] = (*fields.get(name, ()), sentence)
+    entered = translate("Some of what was entered cannot be accepted.", language)
     if isinstance(error, RequestInvalidError):
         # Its own words are for those who write programs.
-        title = translate("Some of what was entered cannot be accepted.", language)
         remedy = translate("Correct the fields that are marked.", language)
-        return Failure(title, "", remedy, error.code, problem["status"], fields)
+        return Failure(entered, "", remedy, error.code, problem["status"], fields)
+    # A title that names a field has the name that programs use.
+    title = entered if fields and "field" in error.params else problem["title"]
     return Failure(
-        problem["title"], problem["detail"], problem["resolution"], problem["code"], problem["status"], fields
+        title, problem["detail"], problem["resolution"], problem["code"], problem["status"], fields
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -79,8 +79,10 @@ def checked(kind: type[_Body], values: Mapping[str, Any]) -> _Body:
         raise invalid_request(found) from error
 
 
-async def _form(request: Request) -> Form:
-    return Form(await request.form(max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD_BYTES))
+async def _form(request: Request) -> AsyncIterator[Form]:
+    # Files that were sent are closed, and gone, when the answer is there.
+    async with request.form(max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD_BYTES) as data:
+        yield Form(data)
 
 
 #: The form of a request, as a parameter of a route.

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from sekiso.console.pages import events, home, login
+from sekiso.console.pages import (
+    account,
+    connectors,
+    events,
+    help,
+    home,
+    images,
+    layers,
+    login,
+    machine,
+    system,
+    tasks,
+)
 
 #: Every router.
 ROUTERS = (
     login.router,
     events.router,
     home.router,
+    connectors.router,
+    images.router,
+    layers.router,
+    system.router,
+    account.router,
+    help.router,
+    machine.router,
+    tasks.router,
 )
