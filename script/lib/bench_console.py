@@ -140,7 +140,9 @@ def _console(folder: Path, size: Size) -> Iterator[_Console]:
     try:
         estate.start_appliance()
         with httpx.Client(base_url=estate.url, verify=False) as client:
-            client.post("/login", data={"name": "admin", "password": estate.password()}).raise_for_status()
+            answer = client.post("/login", data={"name": "admin", "password": estate.password()})
+            if answer.status_code != 303:
+                raise SystemExit(f"logging in answered {answer.status_code}")
             yield _Console(estate, client)
     finally:
         estate.close()

@@ -147,7 +147,7 @@ def count(use: Services) -> Counts:
     return Counts(
         agents=len(agents),
         online=sum(agent.online for agent in agents),
-        configurations=len(use.configurations.list()),
+        configurations=use.configurations.count(),
         os_layers=layers(LayerKind.OS),
         platform_layers=layers(LayerKind.PLATFORM),
         app_layers=layers(LayerKind.APP),

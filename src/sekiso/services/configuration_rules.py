@@ -6,7 +6,7 @@ Saving, the form, the test and the list go by this; the rules themselves are the
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sekiso.connectors.base import Connector, Surroundings, flatten
@@ -15,7 +15,7 @@ from sekiso.connectors.hyperv.rules import resulting_hardware
 from sekiso.connectors.hyperv.settings import HyperVSettings
 from sekiso.connectors.registry import connector as connector_type
 from sekiso.model.connector import AgentInventory, KnownAgent, find_agents
-from sekiso.model.library import ConfigurationRecord
+from sekiso.model.library import AgentRecord, ConfigurationRecord
 from sekiso.model.machine import Violation
 from sekiso.store.database.api import UnitOfWork
 
@@ -26,23 +26,41 @@ def agent_reference(values: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What configurations are judged against; read once for many of them.
+
+    Attributes:
+        agents: the agents that are not revoked.
+        configurations: every configuration.
+    """
+
+    agents: tuple[AgentRecord, ...]
+    configurations: tuple[ConfigurationRecord, ...]
+
+
+def others_of(work: UnitOfWork) -> Others:
+    """Return what there is besides a configuration."""
+    agents = tuple(a for a in work.agents.all() if not a.revoked)
+    return Others(agents, tuple(work.configurations.all()))
+
+
 def surroundings(
-    work: UnitOfWork, online: Collection[str], values: Mapping[str, Any], own_id: str = ""
+    others: Others, online: Collection[str], values: Mapping[str, Any], own_id: str = ""
 ) -> Surroundings:
     """Return what a configuration is judged against.
 
     Args:
-        work: the transaction.
+        others: the agents and configurations there are.
         online: identifiers of the agents that are connected.
         values: the settings as plain values, perhaps incomplete or wrong.
         own_id: the configuration itself, whose name is no other's; empty for a new one.
     """
-    records = [a for a in work.agents.all() if not a.revoked]
-    agents = tuple(KnownAgent(a.id, a.name, a.id in online) for a in records)
+    agents = tuple(KnownAgent(a.id, a.name, a.id in online) for a in others.agents)
     chosen = find_agents(agents, agent_reference(values))
-    inventory = next((a.inventory for a in records if chosen and a.id == chosen[0].id), None)
-    others = tuple(c.name for c in work.configurations.all() if c.id != own_id)
-    return Surroundings(agents, inventory, others)
+    inventory = next((a.inventory for a in others.agents if chosen and a.id == chosen[0].id), None)
+    names = tuple(c.name for c in others.configurations if c.id != own_id)
+    return Surroundings(agents, inventory, names)
 
 
 def decoded(kind: Connector[Any], values: Mapping[str, Any]) -> HyperVSettings | tuple[Violation, ...]:
@@ -92,7 +110,7 @@ def checked(
     The agent is kept by its identifier, so that it may be given another name.
     """
     kind = connector_type(record.connector)
-    known = surroundings(work, online, values, record.id)
+    known = surroundings(others_of(work), online, values, record.id)
     found = decoded(kind, values)
     broken = every_violation(kind, values, known)
     if broken or isinstance(found, tuple):

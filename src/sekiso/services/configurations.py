@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sekiso import __version__
+from sekiso.connectors.base import Surroundings
 from sekiso.connectors.check_run import run_checks
 from sekiso.connectors.checks import CheckResult
 from sekiso.connectors.decoding import shown_values, values_of
@@ -30,6 +31,7 @@ from sekiso.services.configuration_rules import (
     decoded,
     every_violation,
     firmware,
+    others_of,
     stood_in,
     surroundings,
     violations,
@@ -88,7 +90,7 @@ class ConfigurationService:
         kind = connector_type(connector)
         filled: dict[str, Any] = {**kind.declaration.defaults(), **values}
         with self._core.db.read() as work:
-            known = surroundings(work, self._online(), filled, _own_id(work, reference))
+            known = surroundings(others_of(work), self._online(), filled, _own_id(work, reference))
         sections = describe_form(
             kind.declaration,
             filled,
@@ -108,7 +110,13 @@ class ConfigurationService:
     def list(self) -> tuple[ConfigurationView, ...]:
         """Return every configuration by name."""
         with self._core.db.read() as work:
-            return tuple(self._view(work, record) for record in work.configurations.all())
+            records = work.configurations.all()
+            return self._views(work, records)
+
+    def count(self) -> int:
+        """Return how many configurations there are."""
+        with self._core.db.read() as work:
+            return len(work.configurations.all())
 
     def get(self, reference: str) -> ConfigurationView:
         """Return a configuration by identifier or name.
@@ -207,7 +215,7 @@ class ConfigurationService:
         if isinstance(found, tuple):
             raise ConfigurationInvalidError.of(found)
         with self._core.db.read() as work:
-            known = surroundings(work, self._online(), values, _own_id(work, reference))
+            known = surroundings(others_of(work), self._online(), values, _own_id(work, reference))
         policy = self._settings.policy(connector)
         return run_checks(
             kind, found, known, appliance_version=__version__, live=self._probes.for_test(), policy=policy
@@ -298,26 +306,47 @@ class ConfigurationService:
                 continue
 
     def _view(self, work: UnitOfWork, record: ConfigurationRecord) -> ConfigurationView:
-        kind = connector_type(record.connector)
-        found = decoded(kind, record.settings)
-        known = surroundings(work, self._online(), record.settings, record.id)
-        agents = find_agents(known.agents or (), agent_reference(record.settings))
-        broken = found if isinstance(found, tuple) else violations(kind, found, known)
-        settings = record.settings if isinstance(found, tuple) else shown_values(kind.declaration, found)
-        return ConfigurationView(
-            id=record.id,
-            connector=record.connector,
-            name=record.name,
-            settings=dict(settings),
-            agent_name=agents[0].name if agents else "",
-            agent_online=bool(agents) and agents[0].online,
-            firmware=firmware(found, known.inventory),
-            violations=broken,
-            warnings=self._settings.warnings(work, record.connector),
-            used_by=tuple(work.configurations.users_of(record.id)),
-            created_s=record.created_s,
-            changed_s=record.changed_s,
-        )
+        return self._views(work, (record,))[0]
+
+    def _views(
+        self, work: UnitOfWork, records: Sequence[ConfigurationRecord]
+    ) -> tuple[ConfigurationView, ...]:
+        others, online = others_of(work), self._online()
+        users = work.configurations.users_of_each([record.id for record in records])
+        warnings = {c: self._settings.warnings(work, c) for c in {record.connector for record in records}}
+
+        def view(record: ConfigurationRecord) -> ConfigurationView:
+            known = surroundings(others, online, record.settings, record.id)
+            return _view_of(record, known, users.get(record.id, ()), warnings[record.connector])
+
+        return tuple(view(record) for record in records)
+
+
+def _view_of(
+    record: ConfigurationRecord,
+    known: Surroundings,
+    users: Sequence[Subject],
+    warnings: tuple[str, ...],
+) -> ConfigurationView:
+    kind = connector_type(record.connector)
+    found = decoded(kind, record.settings)
+    agents = find_agents(known.agents or (), agent_reference(record.settings))
+    broken = found if isinstance(found, tuple) else violations(kind, found, known)
+    settings = record.settings if isinstance(found, tuple) else shown_values(kind.declaration, found)
+    return ConfigurationView(
+        id=record.id,
+        connector=record.connector,
+        name=record.name,
+        settings=dict(settings),
+        agent_name=agents[0].name if agents else "",
+        agent_online=bool(agents) and agents[0].online,
+        firmware=firmware(found, known.inventory),
+        violations=broken,
+        warnings=warnings,
+        used_by=tuple(users),
+        created_s=record.created_s,
+        changed_s=record.changed_s,
+    )
 
 
 def _accepted(found: ConfigurationRecord | tuple[Violation, ...]) -> ConfigurationRecord:

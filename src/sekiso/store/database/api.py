@@ -225,6 +225,10 @@ class ConfigurationRows(NamedRows[ConfigurationRecord], Protocol):
         """Return what uses a configuration: templates, versions being edited, tasks that have not ended."""
         ...
 
+    def users_of_each(self, configuration_ids: Sequence[str]) -> Mapping[str, Sequence[Subject]]:
+        """Return what uses each of some configurations; those that nothing uses may be left out."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TaskStatistic:

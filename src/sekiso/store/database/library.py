@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
-from sqlalchemy import ColumnElement, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, select, union, update
 
 from sekiso.errors import AlreadyExistsError
 from sekiso.model.library import ConfigurationRecord, ImageRecord, ImageState, TemplateRecord
@@ -32,33 +32,47 @@ class ConfigurationTable(PagedRows[ConfigurationRecord], NamedRecordRows[Configu
 
     def users_of(self, configuration_id: str) -> Sequence[Subject]:
         """Return what uses a configuration: templates, versions being edited, tasks that have not ended."""
-        return (
-            *self._templates(configuration_id),
-            *self._versions(configuration_id),
-            *self._tasks(configuration_id),
-        )
+        return self.users_of_each((configuration_id,)).get(configuration_id, ())
 
-    def _templates(self, configuration_id: str) -> Iterable[Subject]:
+    def users_of_each(self, configuration_ids: Sequence[str]) -> Mapping[str, Sequence[Subject]]:
+        """Return what uses each of some configurations; those that nothing uses are left out."""
+        found: dict[str, list[Subject]] = {}
+        for some in portions(configuration_ids):
+            for users in (self._templates(some), self._versions(some), self._tasks(some)):
+                for configuration_id, user in users:
+                    found.setdefault(configuration_id, []).append(user)
+        return found
+
+    def _templates(self, configuration_ids: Sequence[str]) -> Iterable[tuple[str, Subject]]:
         columns = tables.templates.c
-        query = select(columns.id, columns.name).where(columns.configuration_id == configuration_id)
-        rows = self._connection.execute(query.order_by(columns.name_key))
-        return (Subject(SubjectKind.TEMPLATE, row[0], row[1]) for row in rows)
-
-    def _versions(self, configuration_id: str) -> Iterable[Subject]:
-        columns = tables.versions.c
-        query = version_names().where(columns.packaging_configuration_id == configuration_id)
-        rows = self._connection.execute(query.order_by(columns.created_s, columns.id))
-        return (Subject(SubjectKind.LAYER_VERSION, row[0], row[1]) for row in rows)
-
-    def _tasks(self, configuration_id: str) -> Iterable[Subject]:
-        """Tasks of its lane, and tasks about it."""
-        columns, subjects = tables.tasks.c, tables.task_subjects.c
-        about = exists().where(subjects.task_id == columns.id, subjects.subject_id == configuration_id)
-        query = select(columns.id, columns.kind).where(
-            columns.state.not_in(ENDED_STATES), or_(columns.lane == configuration_id, about)
+        query = select(columns.id, columns.name, columns.configuration_id).where(
+            columns.configuration_id.in_(configuration_ids)
         )
+        rows = self._connection.execute(query.order_by(columns.name_key))
+        return ((row[2], Subject(SubjectKind.TEMPLATE, row[0], row[1])) for row in rows)
+
+    def _versions(self, configuration_ids: Sequence[str]) -> Iterable[tuple[str, Subject]]:
+        columns = tables.versions.c
+        query = version_names().add_columns(columns.packaging_configuration_id)
+        query = query.where(columns.packaging_configuration_id.in_(configuration_ids))
         rows = self._connection.execute(query.order_by(columns.created_s, columns.id))
-        return (Subject(SubjectKind.TASK, row[0], row[1]) for row in rows)
+        return ((row[-1], Subject(SubjectKind.LAYER_VERSION, row[0], row[1])) for row in rows)
+
+    def _tasks(self, configuration_ids: Sequence[str]) -> Iterable[tuple[str, Subject]]:
+        """Tasks of their lanes, and tasks about them."""
+        columns, subjects = tables.tasks.c, tables.task_subjects.c
+        active = columns.state.not_in(ENDED_STATES)
+        lanes = select(columns.id, columns.kind, columns.created_s, columns.lane.label("configuration_id"))
+        about = select(columns.id, columns.kind, columns.created_s, subjects.subject_id).join_from(
+            tables.tasks, tables.task_subjects, subjects.task_id == columns.id
+        )
+        every = union(
+            lanes.where(active, columns.lane.in_(configuration_ids)),
+            about.where(active, subjects.subject_id.in_(configuration_ids)),
+        ).subquery()
+        query = select(every).order_by(every.c.created_s, every.c.id)
+        rows = self._connection.execute(query)
+        return ((row[3], Subject(SubjectKind.TASK, row[0], row[1])) for row in rows)
 
     def _user_names(self, record_id: str) -> Iterable[str]:
         return (subject.name for subject in self.users_of(record_id))
