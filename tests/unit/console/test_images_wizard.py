@@ -135,7 +135,7 @@ def test_app_layers_are_searched_and_shown_in_merge_order(console: Browser, worl
     chosen = console.send(f"{LIST}/wizard/apps/chosen", fields(add="v-tool 07"))
     said = text_of(chosen)
     assert said.index("Debian") < said.index("tool 07") < said.index("nginx")
-    assert chosen.headers["hx-trigger"] == "sekiso:apps"
+    assert chosen.headers["hx-trigger-after-swap"] == "sekiso:apps"
     fewer = console.send(f"{LIST}/wizard/apps/chosen", fields(remove="v-app"))
     assert "nginx" not in fewer.text and 'name="app_version_ids"' not in fewer.text
 

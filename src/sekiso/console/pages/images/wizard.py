@@ -112,7 +112,8 @@ def chosen_apps(request: Request, use: Use, form: Sent) -> Response:
     """Add or remove an app layer version, and show what is chosen in merge order."""
     draft = _with_choice(use, draft_of(form), form.text("add"), form.text("remove"))
     context = {"stack": _stack(use, draft), "draft": draft, "failure": None}
-    headers = {"HX-Trigger": "sekiso:apps"} if form.text("add") or form.text("remove") else {}
+    # After the swap: the list of those that can be chosen is asked for with what the form then holds.
+    headers = {"HX-Trigger-After-Swap": "sekiso:apps"} if form.text("add") or form.text("remove") else {}
     return show(request, "images/wizard_apps_chosen.html", context, headers=headers)
 
 
