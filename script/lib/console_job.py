@@ -130,14 +130,16 @@ class Console:
         self.shot("connector-type")
         self.press("New")
 
-    def fill_configuration(self, name: str, agent: str, storage: Path | str, *, memory_mb: int = 512) -> None:
+    def fill_configuration(
+        self, name: str, agent: str, storage: Path | str, *, memory_mb: int = 512, cpus: int = 1
+    ) -> None:
         """Fill in generation 2 with offload compositing."""
         self.enter("name", name)
         self.choose_containing("agent", agent)
         self.page.locator("#offload").check()
         self.settle()
         self.pick("generation", "2")
-        self.enter("cpus", "1")
+        self.enter("cpus", str(cpus))
         self.enter("memory_mb", str(memory_mb))
         self.choose_containing("network", "Isolated")
         self.enter("storage_path", str(storage))

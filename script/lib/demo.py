@@ -265,9 +265,14 @@ def run(demo: Demo) -> None:
 
 
 def keep(demo: Demo) -> None:
-    """Leave everything running until the person ends it."""
+    """Leave everything running until the person ends it, and say how to get there."""
     estate = demo.estate
-    print(f"\nREST API: {estate.url}/api/v1 (user admin, password in {demo.path('password')})")
+    fingerprint = estate.fingerprint()
+    print(f"\nManagement console: {estate.url}")
+    print(f"  Log in as admin; the password is in {demo.path('password')}.")
+    print("  The browser warns: the certificate is signed by itself. Its SHA-256 fingerprint must be")
+    print(f"  {fingerprint}.")
+    print(f"REST API: {estate.url}/api/v1")
     print(f"Command line: SEKISO_PROFILE={demo.path('profile.json')} {ROOT / '.venv/bin/sekiso'} layer list")
     print("Ctrl-C ends the appliance and the agent.", flush=True)
     signal.pause()
@@ -291,6 +296,8 @@ def main() -> int:
         print(f"\nDone in {time.monotonic() - demo.started:.0f} s.")
         if arguments.keep:
             keep(demo)
+        else:
+            print("To look at it in the management console: script/demo --keep")
     except (DemoError, EstateError, subprocess.CalledProcessError) as error:
         show(demo) if demo.rows else None
         print(f"\nThe demonstration failed. {error}", file=sys.stderr)

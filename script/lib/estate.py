@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,13 @@ class Estate:
         folder: where everything lies.
         say: is told each command.
         environment: more variables for both processes.
+        appliance_options: more options of the appliance.
     """
 
     folder: Path
     say: Callable[[str], None] = lambda _: None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    appliance_options: Sequence[object] = ()
     ports: dict[str, int] = field(default_factory=dict[str, int])
     processes: dict[str, subprocess.Popen[bytes]] = field(
         default_factory=dict[str, "subprocess.Popen[bytes]"]
@@ -100,12 +102,15 @@ class Estate:
             self.register_agent()
         self.start_agent()
 
+    def fingerprint(self) -> str:
+        """Return the SHA-256 fingerprint of the appliance's certificate."""
+        return self.json("appliance", "fingerprint", "--state", self.appliance_state)["fingerprint"]
+
     def log_in(self) -> None:
         """Log the command line in as the first administrator."""
-        shown = self.json("appliance", "fingerprint", "--state", self.appliance_state)["fingerprint"]
         self.run(
             *("login", self.url, "--user", "admin", "--password-file", self.folder / "password"),
-            *("--fingerprint", shown),
+            *("--fingerprint", self.fingerprint()),
         )
 
     def write_password(self) -> None:
@@ -129,6 +134,7 @@ class Estate:
             ),
             *("--api-port", self.ports["api"], "--link-port", self.ports["link"]),
             *("--transfer-http-port", self.ports["http"], "--transfer-https-port", self.ports["https"]),
+            *self.appliance_options,
         )
         self._wait("appliance", lambda: _listens(self.ports["api"]))
 

@@ -28,7 +28,7 @@ def package_lines() -> list[tuple[str, str, str]]:
     """Group, choice and reason of each line of the list of packages."""
     text = (REPOSITORY / "script/lib/packages.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    found = [re.fullmatch(r"(run|test)\s+(\S+)\s+# (.+)", line) for line in lines]
+    found = [re.fullmatch(r"(run|test|guide)\s+(\S+)\s+# (.+)", line) for line in lines]
     assert all(found), [line for line, match in zip(lines, found, strict=True) if not match]
     return [(m[1], m[2], m[3]) for m in found if m]
 
@@ -45,7 +45,8 @@ def test_every_program_that_sekiso_runs_is_installed_by_setup() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["script/test", "script/demo", "script/bench", "script/lib/setup.sh", ".ci/run"]
+    "path",
+    ["script/test", "script/demo", "script/bench", "script/screenshots", "script/lib/setup.sh", ".ci/run"],
 )
 def test_programs_can_be_started(path: str) -> None:
     assert os.access(REPOSITORY / path, os.X_OK)
