@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 from sekiso.model.layer import GuestFamily, LayerKind
 from sekiso.model.library import LayerRecord, VersionRecord, VersionState
@@ -68,8 +67,8 @@ def _stored(world: World, name: str, kind: LayerKind, files: Files, deleted: tup
     for path, what in files.items():
         _put(root, path, what, content)
     tree = LayerTree(name.partition("-")[0], root, deleted)
-    path: Path = write_layer(world.state / f"{name}.wim", tree, content, kind=kind)
-    return LayerStore(world.state / "layers").adopt(path)
+    file = write_layer(world.state / f"{name}.wim", tree, content, kind=kind)
+    return LayerStore(world.state / "layers").adopt(file)
 
 
 def _put(root: Node, path: str, what: str | tuple[str], content: dict[bytes, bytes]) -> None:

@@ -81,3 +81,8 @@ document.addEventListener(
   },
   true,
 );
+
+// A step that comes back with something wrong: the first field that is meant. Above a whole form stands a summary.
+document.addEventListener("htmx:load", (event) => {
+  if (event.detail.elt.matches?.("fieldset[data-step]")) event.detail.elt.querySelector("[aria-invalid=true]:not([hidden] *)")?.focus();
+});
