@@ -33,6 +33,8 @@ from sekiso.store.database.database import Database
 
 from . import samples
 
+pytestmark = pytest.mark.slow
+
 SIZE = Size(layers=150, tasks=60, agents=12, templates=12, images=40, audit=80)
 
 

@@ -14,6 +14,8 @@ from sekiso.tasks.errors import TaskStateError
 from sekiso.tasks.port import FlowContext
 from tests.contract.tasks.rigs import EngineRig, Gate, Script, ended, new, record, until
 
+pytestmark = pytest.mark.slow
+
 
 class Faulty:
     """Fails so many times."""

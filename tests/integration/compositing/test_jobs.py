@@ -57,6 +57,8 @@ from tests.unit.compositing.edit_scripts import identity, write_layer
 from .conftest import Linux
 from .systems import mounted, overlay, run, stanza, write
 
+pytestmark = pytest.mark.slow
+
 CREATED = 1_700_000_000
 
 

@@ -28,6 +28,8 @@ from tests.unit.compositing.edit_scripts import Disk, captured, identity, write_
 from .cancel import CancelAfter
 from .systems import stanza
 
+pytestmark = pytest.mark.slow
+
 
 def merged(paths: list[Path]) -> tuple[Node, dict[str, bytes]]:
     """Return the tree of a stack of layers, and the content of every file by path."""

@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from sekiso.console.app import Site, create_console
+from sekiso.console.live import Live
 from sekiso.model.library import Role
 from sekiso.web.auth import CSRF_HEADER
 
@@ -28,6 +30,18 @@ _CSRF = re.compile(r'<meta name="sekiso-csrf" content="([^"]*)"')
 BASE = "https://testserver"
 
 
+_apps: list[FastAPI] = []
+
+
+def _console(world: World) -> FastAPI:
+    """Return the console of a world: making one takes longer than most tests; the services differ."""
+    if not _apps:
+        _apps.append(create_console(world.services))
+    app = _apps[0]
+    app.state.services, app.state.live = world.services, Live(world.services)
+    return app
+
+
 class Browser:
     """Someone at the console.
 
@@ -39,7 +53,7 @@ class Browser:
     def __init__(self, world: World, language: str = "en") -> None:
         api = world.client().app
         self.world = world
-        self.app = create_console(world.services)
+        self.app = _console(world)
         self.client = TestClient(
             Site(api, self.app),
             base_url=BASE,

@@ -220,11 +220,11 @@ def test_invalid_requests_are_explained_in_japanese(
 def test_what_nobody_expected_tells_a_number_only(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail() -> Any:
+    def fail(**_: Any) -> Any:
         raise ZeroDivisionError("secret detail")
 
     client = world.client(Role.READ_ONLY)
-    monkeypatch.setattr(world.services.images, "list", fail)
+    monkeypatch.setattr(world.services.images, "page", fail)
     with caplog.at_level(logging.ERROR, "sekiso.web"):
         answer = client.get(f"{ROOT}/images")
     found = problem(answer, 500, "internal")
