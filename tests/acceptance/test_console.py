@@ -274,8 +274,8 @@ def test_the_published_image_starts_with_what_was_layered(job: Job) -> None:
 
 
 def test_no_page_did_what_it_must_not(job: Job) -> None:
-    # The screen's library reads its canvas; looking (axe, pictures) leaves styles behind; pages are left while
-    # parts of them are on their way.
+    # The screen's library reads its canvas; looking (axe, pictures) leaves styles behind; pages are left
+    # while parts of them are on their way.
     noise = ("willReadFrequently", "Applying inline style", "htmx:afterRequest", "htmx:sendAbort")
     assert [fault for fault in job.reader.faults if not any(word in fault for word in noise)] == []
 
