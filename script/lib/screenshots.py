@@ -343,6 +343,7 @@ def main() -> int:
     set_stage(places)
     for language in arguments.language or LANGUAGES:
         take(places, language)
+    shutil.rmtree(places.work, ignore_errors=True)
     weigh()
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,10 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 _MOST_CHARS_OF_ANCHOR = 60
+#: Where a picture of the guide is served, by language and name.
+PICTURES = "/help/pictures"
+_PICTURE = re.compile(r"\.\./images/console/(en|ja)/([a-z0-9-]+)\.png")
+_PICTURE_WIDTH, _PICTURE_HEIGHT = "1280", "800"
 #: Hiragana, katakana, kanji: U+3041 to U+30F6, U+4E00 to U+9FFF.
 _JAPANESE = re.compile("[\u3041-\u30f6\u4e00-\u9fff]")
 
@@ -59,6 +64,23 @@ def guide(language: str) -> Guide:
     title, headings = _arrange(tokens, anchors)
     # HTML in the text is off, so all that it holds was written by the renderer.
     return Guide(title, headings, Markup(_markdown().renderer.render(tokens, _markdown().options, {})))  # noqa: S704
+
+
+@cache
+def picture(language: str, name: str) -> bytes | None:
+    """Return a picture of the guide as PNG; None if there is none of this name.
+
+    Args:
+        language: `en` or `ja`.
+        name: its name without suffix, of small letters, digits and hyphens.
+    """
+    file = _pictures() / language / f"{name}.png"
+    return file.read_bytes() if file.is_file() else None
+
+
+def _pictures() -> Traversable:
+    packed = _source() / "pictures"
+    return packed if packed.is_dir() else Path(__file__).parents[3] / "docs" / "images" / "console"
 
 
 def _source() -> Traversable:
@@ -110,7 +132,8 @@ def _arrange(tokens: list[Token], anchors: Sequence[str]) -> tuple[str, tuple[He
                 headings.append(Heading(anchor, text, level))
         elif token.type == "inline":
             _unlink(token.children or [])
-            token.children = [_named(child) for child in token.children or ()]
+            token.children = _joined([child for child in token.children or () if _is_there(child)])
+            token.children = [_named(child) for child in token.children]
         else:
             _dress(token)
     return title, tuple(headings)
@@ -146,6 +169,38 @@ def _unlink(children: Sequence[Token]) -> None:
                 token.tag, token.attrs = "span", {}
         elif token.type == "code_inline":
             token.attrSet("translate", "no")
+
+
+def _joined(children: Sequence[Token]) -> list[Token]:
+    """Leave out ends of lines beside Japanese text, which browsers would show as spaces."""
+    kept = list[Token]()
+    for index, token in enumerate(children):
+        before = next((t.content[-1] for t in reversed(children[:index]) if t.content), "")
+        after = next((t.content[0] for t in children[index + 1 :] if t.content), "")
+        if token.type != "softbreak" or not (_is_wide(before) or _is_wide(after)):
+            kept.append(token)
+    return kept
+
+
+def _is_wide(character: str) -> bool:
+    return character != "" and unicodedata.east_asian_width(character) in "WF"
+
+
+def _is_there(token: Token) -> bool:
+    """Have a picture shown from where the console serves it; say no to one that an installation lacks."""
+    if token.type != "image":
+        return True
+    found = _PICTURE.fullmatch(str(token.attrs.get("src", "")))
+    if found is None or picture(found[1], found[2]) is None:
+        return False
+    token.attrs |= {
+        "src": f"{PICTURES}/{found[1]}/{found[2]}.png",
+        "class": "img-fluid border rounded",
+        "loading": "lazy",
+        "width": _PICTURE_WIDTH,
+        "height": _PICTURE_HEIGHT,
+    }
+    return True
 
 
 def _named(token: Token) -> Token:

@@ -190,12 +190,34 @@ def test_the_guide(browse: Make, language: str) -> None:
     assert not re.search(r'href="[^"#/?][^"]*\.md"', page.text)
 
 
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_pictures_of_the_guide_are_served(browse: Make, language: str) -> None:
+    reader = browse(Role.READ_ONLY, language=language)
+    pictures = re.findall(r'<img src="([^"]+)"', reader.get("/help").text)
+    own = [path for path in pictures if path.startswith("/help/pictures/")]
+    assert own and all(path.startswith(f"/help/pictures/{language}/") for path in own)
+    shown = reader.get(own[0])
+    assert shown.headers["content-type"] == "image/png" and shown.content.startswith(b"\x89PNG")
+
+
+def test_a_picture_that_is_not_there(console: Browser) -> None:
+    assert console.get("/help/pictures/en/nothing.png").status_code == 404
+    assert console.get("/help/pictures/fr/login.png").status_code in (404, 422)
+    assert console.get("/help/pictures/en/..%2f..%2flogin.png").status_code in (404, 422)
+
+
 def test_the_guide_in_the_other_language(console: Browser) -> None:
     assert (
         '<article class="card"><div class="card-body markdown guide" lang="ja"'
         in console.get("/help", language="ja").text
     )
     assert 'lang="en"' in console.get("/help", language="../../etc/passwd").text
+
+
+def test_lines_of_japanese_text_are_joined_without_spaces() -> None:
+    body = re.sub(r"<pre.*?</pre>", "", guide("ja").body, flags=re.DOTALL)
+    assert re.findall(r"[\u3041-\u30f6\u4e00-\u9fff。、]\n[^\n<]", body) == []
+    assert re.search(r"\w\n\w", guide("en").body)
 
 
 def test_chapters_have_the_same_places_in_every_language() -> None:
