@@ -70,7 +70,6 @@ from sekiso.wim.tree import Node, new_root
 
 from ...contract.agent_port.sources import Source
 from ...support.system import system_services
-from ...contract.agent_port.sources import Source
 from ..compositing.edit_scripts import write_layer
 
 with warnings.catch_warnings():
@@ -112,7 +111,6 @@ class MemoryAgents:
         self.calls: list[tuple[str, Any]] = []
         self.failures: dict[str, Exception] = {}
         self.sources: list[Source] = []
-        self.sources: list[Source] = []
 
     def online(self) -> Sequence[str]:
         return tuple(self.connected)
@@ -151,17 +149,6 @@ class MemoryAgents:
                 return Picture(base64.b64encode(PNG).decode())
             case _:
                 return Done()
-
-
-    def open_stream(self, agent_id: str, method: str, params: Any) -> Source:
-        if agent_id not in self.connected:
-            raise AgentOfflineError(agent=agent_id)
-        self.calls.append((method, params))
-        if method in self.failures:
-            raise self.failures[method]
-        self.sources.append(Source())
-        return self.sources[-1]
-
 
     def open_stream(self, agent_id: str, method: str, params: Any) -> Source:
         if agent_id not in self.connected:
