@@ -1,7 +1,7 @@
 """The console's pages over a large estate: time of the server, and until a person sees the page.
 
-Reference: the same page, in the same round, over a small estate (10 layers, 10 tasks, 2 agents). What a
-page costs must not grow with what the appliance holds.
+Reference: the same page, in the same round, over a small estate that just fills one page of each list. What
+a page costs must not grow with what the appliance holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lib.estate import Estate
 from playwright.sync_api import Browser, Page, sync_playwright
 
 LARGE = Size()
-SMALL = Size(layers=10, tasks=10, agents=2, templates=3, images=5, audit=50)
+SMALL = Size(layers=150, tasks=60, agents=60, templates=60, images=60, audit=100)
 GOAL_RATIO, GOAL_SERVER_MS, GOAL_SEEN_MS = 2.0, 100.0, 1000.0
 PAGES = {
     "start page": "/",
