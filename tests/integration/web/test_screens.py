@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from sekiso.agent.contract import ScreenParams
@@ -96,6 +96,20 @@ class Live:
         self.rig.close()
         self.world.close()
         self.rfb.close()
+
+    def refused(self, path: str, headers: dict[str, str]) -> int:
+        """Ask for a WebSocket that is not given; return the HTTP status.
+
+        Not by the library's client: where it is refused, its thread may wait for ever in a TLS record.
+        """
+        asked = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        }
+        with httpx.Client(verify=self.context, trust_env=False, timeout=30) as client:
+            return client.get(f"https://{self.place}{path}", headers={**asked, **headers}).status_code
 
     def get(self, path: str) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.world.token(Role.READ_ONLY)}"}
@@ -231,17 +245,11 @@ def test_a_page_of_another_site_is_refused(live: Live) -> None:
     session = live.world.services.users.login("layer-manager", PASSWORD)
     for origin in ("https://evil.example", f"http://{live.place}", f"https://{HOST}:1"):
         headers = {"Cookie": f"{COOKIE}={session.secret}", "Origin": origin}
-        with pytest.raises(InvalidStatus) as caught, live.socket(headers):
-            pass
-        assert caught.value.response.status_code == 403
+        assert live.refused(SCREEN, headers) == 403
 
 
 def test_an_address_without_a_screen_is_no_websocket(live: Live) -> None:
-    with (
-        pytest.raises(InvalidStatus),
-        connect(f"wss://{live.place}{ROOT}/health", ssl=live.context, proxy=None),
-    ):
-        pass
+    assert live.refused(f"{ROOT}/health", {}) in (403, 404)
 
 
 def test_a_message_that_is_too_large(live: Live) -> None:
