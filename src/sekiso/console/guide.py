@@ -61,7 +61,7 @@ def guide(language: str) -> Guide:
     """Return the guide in a language, `en` or `ja`."""
     tokens = _parsed(language)
     anchors = _anchors(language, tokens)
-    title, headings = _arrange(tokens, anchors)
+    title, headings = _arrange(tokens, anchors, language)
     # HTML in the text is off, so all that it holds was written by the renderer.
     return Guide(title, headings, Markup(_markdown().renderer.render(tokens, _markdown().options, {})))  # noqa: S704
 
@@ -118,7 +118,7 @@ def _slug(text: str) -> str:
     return re.sub(r"\W+", "-", text.casefold()).strip("-")[:_MOST_CHARS_OF_ANCHOR] or "section"
 
 
-def _arrange(tokens: list[Token], anchors: Sequence[str]) -> tuple[str, tuple[Heading, ...]]:
+def _arrange(tokens: list[Token], anchors: Sequence[str], language: str) -> tuple[str, tuple[Heading, ...]]:
     """Take the title out, give headings their anchors, and all others what they need in the console."""
     title, headings, remaining = "", list[Heading](), iter(anchors)
     for index, token in enumerate(tokens):
@@ -133,7 +133,8 @@ def _arrange(tokens: list[Token], anchors: Sequence[str]) -> tuple[str, tuple[He
         elif token.type == "inline":
             _unlink(token.children or [])
             token.children = _joined([child for child in token.children or () if _is_there(child)])
-            token.children = [_named(child) for child in token.children]
+            if language == "ja":
+                token.children = [_named(child) for child in token.children]
         else:
             _dress(token)
     return title, tuple(headings)

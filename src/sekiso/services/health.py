@@ -167,7 +167,7 @@ class HealthService:
         view = self._certificates.show()
         end_s = min(link.valid_until_s for link in view.chain)
         days = int((end_s - self._core.clock()) // _DAY_S)
-        remedy = "Generate a new certificate, or upload one: sekiso certificate generate"
+        remedy = mark("Generate a new certificate, or upload one: sekiso certificate generate")
         if days < 0:
             return _PROBLEM, "It has expired.", remedy
         if days < _SOON_DAYS:
@@ -194,7 +194,7 @@ class HealthService:
     def _agents(self) -> Found:
         registered, online = self._registered(), set(self._core.agents.online())
         if not registered:
-            return _WARNING, "No agent is registered yet.", "Register one: sekiso agent token"
+            return _WARNING, "No agent is registered yet.", mark("Register one: sekiso agent token")
         away = [agent.name for agent in registered if agent.id not in online]
         if away:
             names = _listed(away)
@@ -215,7 +215,7 @@ class HealthService:
             return (
                 _PROBLEM,
                 f"The certificates of these agents have expired: {names}.",
-                "Register them again: sekiso agent token",
+                mark("Register them again: sekiso agent token"),
             )
         if soon:
             names = _listed(soon)
@@ -247,7 +247,7 @@ class HealthService:
             return _OK, "No task has failed.", ""
         count = len(failed)
         text = "One task has failed." if count == 1 else f"{count} tasks have failed."
-        return _WARNING, text, "Look at the errors: sekiso task list --state failed"
+        return _WARNING, text, mark("Look at the errors: sekiso task list --state failed")
 
     def _failed(self) -> Iterator[str]:
         since_s = self._core.clock() - _DAY_S
@@ -261,12 +261,12 @@ class HealthService:
         view = self._connector_settings.get("hyperv")
         if view.problem:
             text = view.problem.splitlines()[0]
-            return _WARNING, text, "Write the file anew: sekiso connector set hyperv"
+            return _WARNING, text, mark("Write the file anew: sekiso connector set hyperv")
         if view.pending_restart:
             return (
                 _WARNING,
                 "The file says something else than what is in force.",
-                "Restart the connector: sekiso connector restart hyperv",
+                mark("Restart the connector: sekiso connector restart hyperv"),
             )
         return _OK, "The file is in force.", ""
 

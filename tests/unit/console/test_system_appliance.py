@@ -225,3 +225,8 @@ def test_chapters_have_the_same_places_in_every_language() -> None:
         [(heading.anchor, heading.level) for heading in guide(language).headings] for language in ("en", "ja")
     ]
     assert shapes[0] == shapes[1]
+
+
+def test_only_names_in_a_japanese_text_are_kept_from_translation() -> None:
+    assert '<span translate="no">' not in guide("en").body
+    assert '<span translate="no">VHDX</span>' in guide("ja").body
