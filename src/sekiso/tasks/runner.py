@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from sekiso import crash_points
 from sekiso.crash_points import crash_point
 from sekiso.errors import CanceledError, SekisoError
+from sekiso.i18n import mark
 from sekiso.model.task import TaskKind, TaskRecord, TaskState
 from sekiso.store.database.api import DatabasePort
 from sekiso.tasks.context import (
@@ -43,7 +44,7 @@ from sekiso.tasks.progress import Pace, Share, StepProgress
 log = logging.getLogger(__name__)
 
 #: Shown as the step while a task is finished; it cannot be canceled any more.
-FINISHING = "Finishing the task"
+FINISHING = mark("Finishing the task")
 
 #: Shown as the step while a task is cleaned up.
 CLEANING = "Cleaning up after the task"

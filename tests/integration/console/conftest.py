@@ -15,6 +15,7 @@ from sekiso.console.app import Site, create_console
 from sekiso.web.app import create_app
 from sekiso.web.server import serve
 from tests.support.chromium import open_chromium
+from tests.support.leftovers import forget_connections
 from tests.unit.web import world as small_world
 from tests.unit.web.world import World, fill, make_world
 
@@ -35,7 +36,8 @@ def picture(width: int = 64, height: int = 48) -> bytes:
     )
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it runs, its thread has an event loop, and other tests could not run theirs.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with open_chromium() as browser:
         yield browser
@@ -62,6 +64,7 @@ class Served:
         self.console.state.live.stop()
         self.server.stop()
         self.world.close()
+        forget_connections()
 
 
 @pytest.fixture(scope="module")
