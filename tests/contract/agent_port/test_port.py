@@ -13,6 +13,8 @@ from sekiso.errors import CanceledError, NoSpaceError, SekisoError
 from .rigs import Rig
 from .worker import LONG, QUICK, STEPS, Caller, Watched, long, quick, until
 
+pytestmark = pytest.mark.slow
+
 
 def test_result_has_the_type_of_the_method(rig: Rig) -> None:
     assert rig.agents.call(rig.agent_id, QUICK, quick()) == StorageProbeResult("root", 1)

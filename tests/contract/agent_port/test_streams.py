@@ -16,6 +16,8 @@ from .rigs import Rig
 from .sources import STREAM, Source, noise, stream
 from .worker import QUICK, Caller, quick, until
 
+pytestmark = pytest.mark.slow
+
 BIG = 3 * WINDOW_BYTES + 12345
 
 

@@ -23,6 +23,8 @@ from sekiso.tasks.port import FlowContext
 from ...support.appliance import MANAGER, PUBLISHER
 from ...support.library import Library, open_library
 
+pytestmark = pytest.mark.slow
+
 MOMENTS = [(act, when) for act in ("cancel", "fail") for when in ("before", "after")]
 
 

@@ -34,6 +34,8 @@ from sekiso.model.machine import DiskFormat
 
 from .bench import HARDWARE, IMAGE, MIB, OTHER_TASK, TASK, VERSION, Bench, FakeEngine, key_of, talkative
 
+pytestmark = pytest.mark.slow
+
 KILLED = 77
 #: Each of them is one moment to die before, and one to die after.
 CHANGES = ("replace", "rename", "unlink", "mkdir", "link")
