@@ -75,7 +75,9 @@ _RENEW_CHECK_S = 3600.0
 _STOP_S = 10.0
 _CLOSE_S = 2.0
 _LOCK, _LOCK_S = "lock", 0.5
-_LAST_S = 0.05
+_LAST_S = 0.3
+#: The other side is given so long to answer the closing of TLS; shorter than the last rounds of the loop.
+_TLS_CLOSE_S = 0.2
 
 
 class AgentService:
@@ -187,6 +189,7 @@ class AgentService:
             async with connect(
                 f"wss://{_bracketed(self._settings.host)}:{self._settings.link_port}/",
                 ssl=self._tls(),
+                ssl_shutdown_timeout=_TLS_CLOSE_S,
                 max_size=MAX_BYTES,
                 ping_interval=PING_S,
                 ping_timeout=PONG_S,
