@@ -15,7 +15,6 @@ from sekiso.console.app import Site, create_console
 from sekiso.web.app import create_app
 from sekiso.web.server import serve
 from tests.support.chromium import open_chromium
-from tests.support.leftovers import forget_connections
 from tests.unit.web import world as small_world
 from tests.unit.web.world import World, fill, make_world
 
@@ -64,7 +63,6 @@ class Served:
         self.console.state.live.stop()
         self.server.stop()
         self.world.close()
-        forget_connections()
 
 
 @pytest.fixture(scope="module")

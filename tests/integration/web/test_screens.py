@@ -34,7 +34,6 @@ from sekiso.web.server import WebServer, serve
 
 from ...contract.agent_port.rigs import LinkRig
 from ...contract.agent_port.worker import QUICK, quick, until
-from ...support.leftovers import forget_connections
 from ...support.rfb_peers import HEIGHT, KEY, PICTURE_BYTES, UPDATE, WIDTH, NoiseServer, RfbClient, Shown
 from ...unit.web.world import PASSWORD, ROOT, World, fill, make_world
 
@@ -97,7 +96,6 @@ class Live:
         self.rig.close()
         self.world.close()
         self.rfb.close()
-        forget_connections()
 
     def refused(self, path: str, headers: dict[str, str]) -> int:
         """Ask for a WebSocket that is not given; return the HTTP status.
