@@ -164,12 +164,7 @@ def test_the_page_goes_on_without_touching_the_screen(reader: Reader, machine: M
 def test_a_question_outlives_the_refreshes(reader: Reader, served: Served) -> None:
     page = reader.page
     question = page.locator("#confirm[open]")
-    for _ in range(3):
-        # A click on a button that is being refreshed is lost, as for a person.
-        page.get_by_role("button", name="Turn off").first.click()
-        page.wait_for_timeout(300)
-        if question.count():
-            break
+    page.get_by_role("button", name="Turn off").click()
     # Longer than the page takes to refresh what the question is about.
     page.wait_for_timeout(4000)
     question.get_by_role("button", name="Turn off").click()

@@ -4,10 +4,13 @@
 const shown = new Map();
 const working = new Set();
 let isMissed = false;
+let pressed = null;
 
 const isBackground = (detail) => detail.requestConfig?.headers?.["X-Sekiso-Background"] === "1";
 function isBusy(target) {
   const dialogs = [...document.querySelectorAll("dialog[open]")];
+  // What is exchanged between press and release takes the click with it.
+  if (pressed && target.contains(pressed)) return true;
   return dialogs.some((dialog) => !dialog.contains(target)) || [...working].some((element) => target.contains(element));
 }
 function catchUp() {
@@ -38,5 +41,9 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   working.delete(detail.requestConfig.elt);
   setTimeout(catchUp, 50);
 });
+document.addEventListener("pointerdown", (event) => (pressed = event.target), true);
+for (const end of ["pointerup", "pointercancel"]) {
+  document.addEventListener(end, () => setTimeout(() => ((pressed = null), catchUp())), true);
+}
 // Closing does not bubble.
 document.addEventListener("close", () => setTimeout(catchUp, 50), true);
