@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from sekiso.cli.certificates import shown_fingerprint
 from sekiso.cli.errors import WrongUsageError
 from sekiso.cli.help import SekisoGroup
 from sekiso.cli.language import say
 from sekiso.cli.login import read_secret
 from sekiso.cli.options import Name, OutputFile, json_option
 from sekiso.cli.output import print_json, print_notes, print_pairs
+from sekiso.cli.pinning import shown_fingerprint
 from sekiso.cli.profile import current_profile, load_profile, profile_path, save_profile
 from sekiso.cli.remote import confirm, connect, moment, yes_no, yes_option
 from sekiso.cli.words import word

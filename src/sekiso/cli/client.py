@@ -18,7 +18,7 @@ import httpx
 
 from sekiso import __version__
 from sekiso.cli.api_error import NotAnApplianceError, UnreachableError, error_from_problem
-from sekiso.cli.certificates import PinnedContext
+from sekiso.cli.pinning import PinnedContext
 from sekiso.cli.profile import NotLoggedInError, Profile
 from sekiso.errors import AlreadyExistsError, SekisoError
 

@@ -150,7 +150,7 @@ def _client(profile: Profile) -> ApplianceClient:
 
 
 def _shown(fingerprint: str) -> str:
-    from sekiso.cli.certificates import shown_fingerprint  # noqa: PLC0415 (slow import)
+    from sekiso.cli.pinning import shown_fingerprint  # noqa: PLC0415 (slow import)
 
     return shown_fingerprint(fingerprint) if fingerprint else say("verified by the system's authorities")
 
@@ -158,8 +158,8 @@ def _shown(fingerprint: str) -> str:
 def _confirmed(address: str, fingerprint: str | None) -> str:
     """Return the fingerprint of the certificate to trust: as given, or confirmed by the user."""
     from sekiso.cli.api_error import UnreachableError  # noqa: PLC0415 (as below)
-    from sekiso.cli.certificates import fetch_certificate  # noqa: PLC0415 (slow import)
     from sekiso.cli.client import reason_of  # noqa: PLC0415
+    from sekiso.cli.pinning import fetch_certificate  # noqa: PLC0415 (slow import)
 
     if fingerprint:
         return _checked(fingerprint)

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from sekiso.model.layer import GuestFamily, LayerKind
-from sekiso.model.library import ImageState, LayerRecord, VersionState
+from sekiso.model.library import ImageState, LayerRecord, VersionRecord, VersionState
 from sekiso.model.task import SubjectKind
 
 
@@ -183,6 +183,24 @@ class VersionChoice:
     file_bytes: int
     content_bytes: int
     created_s: float
+
+    @classmethod
+    def of(cls, layer: LayerRecord, version: VersionRecord) -> VersionChoice:
+        """Return a version of a layer as it can be chosen."""
+        return cls(
+            version_id=version.id,
+            version_name=version.name,
+            layer_id=layer.id,
+            layer_name=layer.name,
+            kind=layer.kind,
+            family=layer.family,
+            icon=layer.icon,
+            priority=layer.priority,
+            os_layer_id=layer.os_layer_id,
+            file_bytes=version.file_bytes,
+            content_bytes=version.content_bytes,
+            created_s=version.created_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class TemplatePlans:
         with self.core.db.read() as work:
             found = [work.versions.find(version_id) for version_id in dict.fromkeys(version_ids)]
             items = [StackedVersion(work.layers.get(v.layer_id), v) for v in found if v is not None]
-        return tuple(_choice(item) for item in in_merge_order(items))
+        return tuple(VersionChoice.of(item.layer, item.version) for item in in_merge_order(items))
 
     def unready(self, version_ids: Sequence[str]) -> frozenset[str]:
         """Return which of these versions are gone or not deployable: nothing is published with them."""
@@ -124,21 +124,3 @@ def _planned(work: UnitOfWork, template: TemplateRecord) -> tuple[DiskRecipe, Si
     found = resolve_site(work, template.configuration_id)
     check_disk(template.disk_format, template.size_bytes, template.keep_last, found)
     return template_recipe(work, template, found.site), found.site
-
-
-def _choice(item: StackedVersion) -> VersionChoice:
-    layer, version = item.layer, item.version
-    return VersionChoice(
-        version_id=version.id,
-        version_name=version.name,
-        layer_id=layer.id,
-        layer_name=layer.name,
-        kind=layer.kind,
-        family=layer.family,
-        icon=layer.icon,
-        priority=layer.priority,
-        os_layer_id=layer.os_layer_id,
-        file_bytes=version.file_bytes,
-        content_bytes=version.content_bytes,
-        created_s=version.created_s,
-    )

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
 
+from sekiso.agent.contract import SourceDisk
 from sekiso.model.layer import LayerKind
 from sekiso.model.library import GeneralizationChoice, Role
 from sekiso.model.machine import DiskAllocation, DiskFormat
 from sekiso.services.certificate_making import DEFAULT_DAYS, KeyKind
+from sekiso.services.layer_tasks import ImportOs
 from sekiso.web.plain import plain
 
 #: No control characters: what is shown in one line.
@@ -188,6 +190,18 @@ class OsImport(Body):
     guest_tools: Flag = True
     notes: Text = ""
     icon: Icon = ""
+
+    def wish(self) -> ImportOs:
+        """Return it as the service is asked for it."""
+        return ImportOs(
+            configuration=self.configuration,
+            source=SourceDisk(self.source.disk_path, self.source.machine),
+            name=self.name,
+            version=self.version,
+            guest_tools=self.guest_tools,
+            notes=self.notes,
+            icon=self.icon,
+        )
 
 
 class LayerWish(Body):

@@ -21,8 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sekiso.cli.certificates import CertificateChangedError, fetch_certificate, shown_fingerprint
 from sekiso.cli.client import ApplianceClient
+from sekiso.cli.pinning import CertificateChangedError, fetch_certificate, shown_fingerprint
 from sekiso.cli.profile import (
     BadAddressError,
     NotLoggedInError,

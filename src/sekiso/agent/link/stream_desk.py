@@ -64,20 +64,12 @@ class StreamLine:
     def take(self, came: FromAgent | bytes) -> None:
         """Take what the agent said."""
         match came:
-            case bytes():
+            case bytes() | StreamCredit() | StreamClosed():
                 self._channels.take(came)
             case StreamOpened(id=number):
                 self._settle(number, None)
             case StreamRefused(id=number, error=data):
                 self._settle(number, data)
-            case StreamCredit():
-                channel = self._channels.find(came.id)
-                if channel is not None:
-                    channel.take_credit(came.bytes)
-            case StreamClosed():
-                channel = self._channels.find(came.id)
-                if channel is not None:
-                    channel.end(None if came.error is None else error_of("stream", came.error))
             case _:
                 pass
 

@@ -18,7 +18,7 @@ from sekiso.agent.link.messages import (
     StreamOpened,
     StreamRefused,
 )
-from sekiso.agent.link.plain_data import error_data, error_of, stream_params_of
+from sekiso.agent.link.plain_data import error_data, stream_params_of
 from sekiso.agent.link.streams import Channel, Channels, Say
 from sekiso.agent.port import ByteStream
 from sekiso.errors import SekisoError
@@ -40,18 +40,10 @@ class StreamHost:
     def take(self, came: FromAppliance | bytes) -> None:
         """Take what the appliance said."""
         match came:
-            case bytes():
+            case bytes() | StreamCredit() | StreamClosed():
                 self._channels.take(came)
             case StreamOpen():
                 self._begin(came)
-            case StreamCredit():
-                channel = self._channels.find(came.id)
-                if channel is not None:
-                    channel.take_credit(came.bytes)
-            case StreamClosed():
-                channel = self._channels.find(came.id)
-                if channel is not None:
-                    channel.end(None if came.error is None else error_of("stream", came.error))
             case _:
                 pass
 

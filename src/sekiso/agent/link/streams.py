@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from sekiso.agent.link.errors import StreamEndedError
 from sekiso.agent.link.messages import StreamClosed, StreamCredit, StreamOpen, StreamOpened, StreamRefused
-from sekiso.agent.link.plain_data import error_data
+from sekiso.agent.link.plain_data import error_data, error_of
 from sekiso.errors import SekisoError
 
 #: What may be under way in one direction of one stream.
@@ -170,14 +170,26 @@ class Channels:
             self._channels[stream_id] = channel
         return channel
 
-    def take(self, piece: bytes) -> None:
-        """Take a piece of a stream; of one that has ended nobody wants it."""
+    def take(self, came: bytes | StreamCredit | StreamClosed) -> None:
+        """Take what the other side says of a stream; of one that has ended nobody wants it."""
+        if isinstance(came, bytes):
+            self._take_piece(came)
+            return
+        channel = self._find(came.id)
+        if channel is None:
+            return
+        if isinstance(came, StreamCredit):
+            channel.take_credit(came.bytes)
+        else:
+            channel.end(None if came.error is None else error_of("stream", came.error))
+
+    def _take_piece(self, piece: bytes) -> None:
         if len(piece) >= _HEAD.size:
-            channel = self.find(_HEAD.unpack_from(piece)[0])
+            channel = self._find(_HEAD.unpack_from(piece)[0])
             if channel is not None:
                 channel.take(piece[_HEAD.size :])
 
-    def find(self, stream_id: int) -> Channel | None:
+    def _find(self, stream_id: int) -> Channel | None:
         """Return a stream that has not ended."""
         with self._lock:
             return self._channels.get(stream_id)

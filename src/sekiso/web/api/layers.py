@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from fastapi import Response
 
-from sekiso.agent.contract import SourceDisk
 from sekiso.compositing.jobs import ConflictsSummary
 from sekiso.model.layer import LayerKind
 from sekiso.model.library import VersionState
 from sekiso.model.listing import LayerFilter, LayerSort
 from sekiso.model.task import TaskRecord
 from sekiso.services.layer_lists import LayerView
-from sekiso.services.layer_tasks import AddVersion, CreateLayer, ImportOs
+from sekiso.services.layer_tasks import AddVersion, CreateLayer
 from sekiso.web.answers import TASK, started, topic
 from sekiso.web.auth import Language, Use, Who
 from sekiso.web.bodies import LayerChange, LayerWish, OsImport, Renaming, VersionIds, VersionWish
@@ -49,16 +48,7 @@ def create_layer(body: LayerWish, response: Response, use: Use, who: Who, langua
 @router.post("/layers/import-os", operation_id="import_os", **TASK)
 def import_os(body: OsImport, response: Response, use: Use, who: Who, language: Language) -> TaskRecord:
     """Import an operating system as an OS layer."""
-    wish = ImportOs(
-        configuration=body.configuration,
-        source=SourceDisk(body.source.disk_path, body.source.machine),
-        name=body.name,
-        version=body.version,
-        guest_tools=body.guest_tools,
-        notes=body.notes,
-        icon=body.icon,
-    )
-    return started(response, use.layers.import_os(who, wish), language)
+    return started(response, use.layers.import_os(who, body.wish()), language)
 
 
 @router.post("/layers/conflicts", operation_id="list_conflicts")

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from fastapi import Request, Response
 
-from sekiso.agent.contract import SourceDisk
 from sekiso.console.access import Who, pages
 from sekiso.console.answers import go
 from sekiso.console.forms import Form, Sent, checked
@@ -27,7 +26,6 @@ from sekiso.model.layer import LayerKind
 from sekiso.model.library import Role
 from sekiso.model.paging import Listing
 from sekiso.services.layer_checks import LayerChecks
-from sekiso.services.layer_tasks import ImportOs
 from sekiso.web.auth import Use
 from sekiso.web.bodies import OsImport
 from sekiso.web.services import Services
@@ -67,20 +65,11 @@ def finish(request: Request, form: Sent, use: Use, who: Who) -> Response:
     try:
         _require_source(form)
         body = checked(OsImport, _values(form))
-        wish = ImportOs(
-            configuration=body.configuration,
-            source=SourceDisk(body.source.disk_path, body.source.machine),
-            name=body.name,
-            version=body.version,
-            guest_tools=body.guest_tools,
-            notes=body.notes,
-            icon=body.icon,
-        )
-        use.layers.import_os(who, wish)
+        use.layers.import_os(who, body.wish())
     except SekisoError as error:
         context = _context(use, form) | {"failure": _failure(error, request, form)}
         return show(request, "layers/import_os_form.html", context, status=422)
-    return go(request, "/layers?kind=os", "The OS layer {name} is being imported.", name=wish.name)
+    return go(request, "/layers?kind=os", "The OS layer {name} is being imported.", name=body.name)
 
 
 @router.post("/check")

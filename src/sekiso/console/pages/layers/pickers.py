@@ -137,17 +137,4 @@ def _choice(use: Services, version_id: str) -> VersionChoice | None:
         return None
     if version.state is not VersionState.DEPLOYABLE:
         return None
-    return VersionChoice(
-        version_id=version.id,
-        version_name=version.name,
-        layer_id=layer.id,
-        layer_name=layer.name,
-        kind=layer.kind,
-        family=layer.family,
-        icon=layer.icon,
-        priority=layer.priority,
-        os_layer_id=layer.os_layer_id,
-        file_bytes=version.file_bytes,
-        content_bytes=version.content_bytes,
-        created_s=version.created_s,
-    )
+    return VersionChoice.of(layer, version)
