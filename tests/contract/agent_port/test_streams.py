@@ -198,7 +198,10 @@ def test_agent_that_comes_back_in_time(rig: Rig) -> None:
     rig.go_away()
     caller = Caller(lambda: opened(rig))
     rig.come_back()
-    caller.result()[0].close()
+    found, source = caller.result()
+    found.write(b"here again")
+    assert read(found, 10) == b"here again" == bytes(source.received)
+    found.close()
 
 
 def test_unknown_agent(rig: Rig) -> None:
